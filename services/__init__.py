@@ -1,0 +1,1 @@
+"""Memory Box: the services and what they share; each folder is one service, `mesh` is the plumbing."""

@@ -1,0 +1,104 @@
+"""A memory, its access levels, and the errors that speak of it."""
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from services.mesh.errors import AlreadyExists, Conflict, InvalidInput, NotFound, PermissionDenied
+
+Json = dict[str, Any]
+Vector = npt.NDArray[np.float32]  # (d,), length 1
+
+
+class AccessLevel(StrEnum):
+    """Who besides the owner may read a memory. Only the owner may ever write it."""
+
+    PRIVATE = "PRIVATE"  # nobody
+    ROLE = "ROLE"  # whoever holds one of ``reader_roles``
+    PUBLIC = "PUBLIC"  # every user of the account
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a memory came from; lineage."""
+
+    uri: str = ""
+    kind: str = ""
+    parent_memory_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One statement an owner asked us to keep. Times are aware, UTC, whole microseconds; an unset text is ''."""
+
+    memory_id: str
+    owner_user: str
+    content: str
+    created_at: datetime
+    updated_at: datetime
+    external_id: str = ""
+    content_type: str = "text/plain"
+    bucket: str = "default"
+    access_level: AccessLevel = AccessLevel.PRIVATE
+    reader_roles: tuple[str, ...] = ()
+    event_time: datetime | None = None
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+    superseded_by: str = ""
+    expires_at: datetime | None = None
+    delete_time: datetime | None = None
+    metadata: Json = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    source: Source | None = None
+    embedding_space: str = ""
+    revision: int = 1
+
+    @property
+    def etag(self) -> str:
+        """Opaque form of the revision; equal etags mean the same state of the same memory."""
+        digest = hashlib.sha256(f"{self.memory_id}:{self.revision}".encode()).digest()
+        return base64.urlsafe_b64encode(digest[:12]).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A content's pooled vector and the space it lives in; vectors of two spaces are never compared."""
+
+    space: str
+    vector: Vector
+
+
+class MemoryNotFound(NotFound):
+    """Absent, deleted, expired or not visible: the caller cannot tell which."""
+
+    reason = "MEMORY_NOT_FOUND"
+
+
+class NotOwner(PermissionDenied):
+    """The caller may read this memory but only its owner may change it."""
+
+    reason = "NOT_OWNER"
+
+
+class EtagMismatch(Conflict):
+    """The memory changed since the caller read the etag it sent."""
+
+    reason = "ETAG_MISMATCH"
+
+
+class ExternalIdTaken(AlreadyExists):
+    """The same owner already has a memory with this external id."""
+
+    reason = "EXTERNAL_ID_TAKEN"
+
+
+class RequestIdReused(InvalidInput):
+    """The same request id came before with another body."""
+
+    reason = "REQUEST_ID_REUSED"

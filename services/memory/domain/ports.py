@@ -1,0 +1,206 @@
+"""The ports of the memory service: what it needs from a store and from an embedder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from services.memory.domain.memory import Embedding, Memory
+from services.mesh.caller import Caller
+
+
+class SearchMode(StrEnum):
+    """How candidates are found."""
+
+    VECTOR = "VECTOR"  # by cosine
+    KEYWORD = "KEYWORD"  # by BM25
+    HYBRID = "HYBRID"  # both, fused by reciprocal rank
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Keep *memory* (revision 1). *request_hash* is the digest of the request's body, set when the id was derived from a request id.
+
+    If the id exists with the same *request_hash*, the stored memory is the result; with another one, ``RequestIdReused``.
+    """
+
+    memory: Memory
+    embedding: Embedding
+    request_hash: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Put *memory* in the place of its own revision ``memory.revision - 1``; ``EtagMismatch`` if that is no longer the current one.
+
+    *embedding* is None when the content, and so the vector, stays.
+    """
+
+    memory: Memory
+    embedding: Embedding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Hide a memory from every read (soft delete), as a new revision; *expected_revision* None means whatever is current."""
+
+    memory_id: str
+    expected_revision: int | None
+    at: datetime
+
+
+Change = Create | Replace | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class UnitOfWork:
+    """Changes that become durable together or not at all, made by *caller*."""
+
+    caller: Caller
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListPlan:
+    """One page of the memories that the caller may see, newest first: by (created_at, memory_id) descending.
+
+    *after* is the last row of the page before. *snapshot* is a store's commit number: rows created later stay out.
+    *max_bytes* ends a page early by the sum of content and metadata sizes; at least one row is always returned.
+    """
+
+    limit: int
+    now: datetime
+    bucket: str | None = None
+    after: tuple[datetime, str] | None = None
+    snapshot: int | None = None
+    max_bytes: int = 3 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """Rows of one page; *more* says whether another follows; *snapshot* is what the next plan must carry."""
+
+    memories: tuple[Memory, ...]
+    more: bool
+    snapshot: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """A search, complete: access, filter, both rankings, fusion, threshold and paging happen inside the store.
+
+    *embedding* is None in KEYWORD mode, unless cosines are wanted for *min_score*. *terms* are the query's tokens (``keyword.tokenize``), empty in VECTOR mode.
+    Dense candidates below *threshold* are cut. *min_score* (explicit) also cuts every hit whose cosine is lower or unknown.
+    Each ranking gives its best ``max(top_k, 100)`` candidates to the fusion. Hits ``[offset, offset + limit)`` of the first *top_k* are returned.
+    Equal ranks are ordered by created_at descending, then memory_id, so that pages repeat exactly.
+    """
+
+    mode: SearchMode
+    now: datetime
+    top_k: int
+    limit: int
+    threshold: float
+    offset: int = 0
+    terms: tuple[str, ...] = ()
+    embedding: Embedding | None = None
+    min_score: float | None = None
+    bucket: str | None = None
+    snapshot: int | None = None
+    max_bytes: int = 3 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A found memory and why.
+
+    *score* is the cosine in [-1, 1], None when unknown. *rank_score* orders the hits: the cosine in VECTOR mode, the BM25 score in
+    KEYWORD mode, the sum of 1/(60 + rank) in HYBRID mode. Ranks count from 1; None: not among that ranking's candidates.
+    """
+
+    memory: Memory
+    score: float | None
+    rank_score: float
+    vector_rank: int | None = None
+    keyword_rank: int | None = None
+    keyword_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """Hits of one page; *cut_by_threshold* and *cut_by_min_score* count candidates that the two cuts removed."""
+
+    hits: tuple[SearchHit, ...]
+    more: bool
+    snapshot: int
+    cut_by_threshold: int = 0
+    cut_by_min_score: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSecrets:
+    """Random 32-byte keys made when a store is first opened and kept in it, so that ids and tokens outlive restarts."""
+
+    id_key: bytes
+    token_key: bytes
+
+
+class MemoryStore(Protocol):
+    """Where memories are kept; implemented in ``stores/``. Who may read is decided inside each query."""
+
+    @property
+    def secrets(self) -> StoreSecrets:
+        """The keys for derived ids and page tokens."""
+        ...
+
+    async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
+        """Commit *work* durably and return each change's memory as stored; once this returns, every later read sees it.
+
+        Raises ``MemoryNotFound`` (not visible to the caller, or deleted), ``NotOwner``, ``EtagMismatch``, ``ExternalIdTaken``,
+        ``RequestIdReused``; then nothing of the unit is kept.
+        """
+        ...
+
+    async def get(self, caller: Caller, memory_id: str, now: datetime) -> Memory:
+        """Return one memory, or raise ``MemoryNotFound``."""
+        ...
+
+    async def get_embedding(self, caller: Caller, memory_id: str, now: datetime) -> Embedding:
+        """Return the vector of a memory that *caller* may see, or raise ``MemoryNotFound``."""
+        ...
+
+    async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
+        """Return one page."""
+        ...
+
+    async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
+        """Return one page of hits, best first."""
+        ...
+
+    async def count(self, caller: Caller, now: datetime) -> int:
+        """Return how many memories *caller* may see."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpace:
+    """A space's name and the cosine from which a match is worth showing, calibrated for its model."""
+
+    name: str
+    dimension: int
+    threshold: float
+
+
+class InputKind(StrEnum):
+    """What a text is to the model: some models prefix the two differently."""
+
+    DOCUMENT = "DOCUMENT"
+    QUERY = "QUERY"
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors; implemented over the embedding service."""
+
+    async def embed(self, texts: Sequence[str], kind: InputKind) -> tuple[EmbeddingSpace, list[Embedding]]:
+        """Return one embedding per text, in order. Raises ``EmbeddingUnavailable`` with retry advice when no answer comes in time."""
+        ...
