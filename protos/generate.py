@@ -4,6 +4,9 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -18,18 +21,31 @@ def include_of(package: str) -> Path:
     return location.parents[len(package.split(".")) - 1]
 
 
+@contextmanager
+def operations_include() -> Iterator[str]:
+    """Offer google/longrunning/operations.proto by its canonical name; the package ships it as operations_proto.proto."""
+    shipped = include_of("google.longrunning") / "google" / "longrunning" / "operations_proto.proto"
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "google" / "longrunning" / "operations.proto"
+        target.parent.mkdir(parents=True)
+        shutil.copyfile(shipped, target)
+        yield folder
+
+
 def protoc(*arguments: str) -> None:
     """Run the pinned protoc over every contract file."""
     files = sorted(str(path.relative_to(HERE)) for path in (HERE / "memorybox").rglob("*.proto"))
-    includes = [
-        "-I.",
-        f"-I{include_of('google.api')}",
-        f"-I{Path(include_of('grpc_tools')) / 'grpc_tools' / '_proto'}",
-    ]
-    plugin = f"--plugin=protoc-gen-mypy={Path(sys.executable).parent / 'protoc-gen-mypy'}"
-    plugin_grpc = f"--plugin=protoc-gen-mypy_grpc={Path(sys.executable).parent / 'protoc-gen-mypy_grpc'}"
-    command = [sys.executable, "-m", "grpc_tools.protoc", *includes, plugin, plugin_grpc, *arguments, *files]
-    subprocess.run(command, cwd=HERE, check=True)
+    scripts = Path(sys.executable).parent
+    with operations_include() as operations:
+        command = [
+            *(sys.executable, "-m", "grpc_tools.protoc"),
+            *(f"-I{path}" for path in (".", operations, include_of("google.api"), include_of("grpc_tools") / "grpc_tools/_proto")),
+            f"--plugin=protoc-gen-mypy={scripts / 'protoc-gen-mypy'}",
+            f"--plugin=protoc-gen-mypy_grpc={scripts / 'protoc-gen-mypy_grpc'}",
+            *arguments,
+            *files,
+        ]
+        subprocess.run(command, cwd=HERE, check=True)
 
 
 def generate(out: Path) -> None:
@@ -38,10 +54,10 @@ def generate(out: Path) -> None:
         shutil.rmtree(out)
     out.mkdir(parents=True)
     target = str(out.resolve())
-    protoc(f"--python_out={target}", f"--grpc_python_out={target}", f"--mypy_out=quiet:{target}", f"--mypy_grpc_out=quiet,async_only:{target}")
-    descriptors = out.resolve() / "memorybox" / "descriptors.binpb"
-    protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={descriptors}")
-    for folder in [out / "memorybox", *(path for path in (out / "memorybox").rglob("*") if path.is_dir())]:
+    protoc(f"--python_out={target}", f"--grpc_python_out={target}", f"--mypy_out=quiet:{target}", f"--mypy_grpc_out=quiet:{target}")
+    package = out.resolve() / "memorybox"
+    protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={package / 'descriptors.binpb'}")
+    for folder in [package, *(path for path in package.rglob("*") if path.is_dir())]:
         (folder / "__init__.py").touch()
 
 
