@@ -182,6 +182,11 @@ class MeshSettings:
         parse=one_of("continue", "link"),
         doc="Whether the gateway continues a caller's trace or starts its own and links to it.",
     )
+    otlp_endpoint: str = setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        default="",
+        doc="OTLP/HTTP collector for spans and metrics, by OpenTelemetry's own rules.",
+    )
     drain_s: float = setting(
         "MEMORYBOX_DRAIN",
         default=1.0,
