@@ -225,6 +225,23 @@ class MeshSettings:
         return explicit or f"dns:///127.0.0.1:{self.port(service)}"
 
 
+@dataclass(frozen=True, slots=True)
+class LifetimeSettings:
+    """What binds a process to the supervisor that started it."""
+
+    supervisor_fd: int | None = setting(
+        "MEMORYBOX_SUPERVISOR_FD",
+        default=None,
+        parse=integer(3, 1 << 20),
+        doc="Set by `memorybox up`: descriptor of a pipe whose end of file tells a service to stop.",
+    )
+
+
+def process_environment() -> dict[str, str]:
+    """Return a copy of this process's environment."""
+    return dict(os.environ)
+
+
 def is_loopback(address: str) -> bool:
     """Say whether *address* can be reached from this machine only."""
     return address in {"localhost", "::1"} or address.startswith("127.")
