@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import prometheus_client
-from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -159,6 +159,6 @@ def trace_headers() -> dict[str, str]:
     return carrier
 
 
-def remote_context(carrier: Mapping[str, str]) -> trace.Context:
+def remote_context(carrier: Mapping[str, str]) -> Context:
     """Return the context of the caller's span in *carrier*, an empty one when it has none."""
     return propagator.extract(carrier)
