@@ -54,7 +54,7 @@ class AroundInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler"]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "Handler | None":
         """Wrap the handler of a method that is not exempt; unknown methods pass through."""
@@ -103,9 +103,7 @@ class TelemetryInterceptor(AroundInterceptor):
     @asynccontextmanager
     async def around(self, details: grpc.HandlerCallDetails, context: "Context") -> AsyncIterator[None]:
         """Record the call."""
-        carrier = {
-            key: value for key, value in details.invocation_metadata or () if key in {"traceparent", "tracestate"}
-        }
+        carrier = _texts(details, "traceparent", "tracestate")
         name = details.method.lstrip("/")
         attributes = {RPC_SYSTEM: "grpc", RPC_METHOD: name}
         start = time.perf_counter()
@@ -169,9 +167,7 @@ class IdentityInterceptor(AroundInterceptor):
     @asynccontextmanager
     async def around(self, details: grpc.HandlerCallDetails, context: "Context") -> AsyncIterator[None]:
         """Verify, check the access table, and set whom the call is for."""
-        tokens = {
-            key: value for key, value in details.invocation_metadata or () if key in {AUTHORIZATION, SUBJECT_HEADER}
-        }
+        tokens = _texts(details, AUTHORIZATION, SUBJECT_HEADER)
         principal = self._verifier.verify(details.method, tokens.get(AUTHORIZATION), tokens.get(SUBJECT_HEADER))
         self._policy.check(details.method, principal)
         ACTING.set(principal.caller)

@@ -150,10 +150,8 @@ async def drain(mesh: Mesh, server: grpc.aio.Server, probe: health.aio.HealthSer
 
 def unbuilt(servicer: Any, descriptor: ServiceDescriptor) -> list[MethodDescriptor]:
     """Return the methods that *servicer* only inherits from its generated base."""
-    base = type(servicer).__mro__[-2] if len(type(servicer).__mro__) > 2 else type(servicer)
-    for cls in type(servicer).__mro__:
-        if cls.__name__ == f"{descriptor.name}Servicer" and cls.__module__.endswith("_pb2_grpc"):
-            base = cls
+    wanted = f"{descriptor.name}Servicer"
+    base = next(cls for cls in type(servicer).__mro__ if cls.__name__ == wanted and "_pb2_grpc" in cls.__module__)
     return [
         method for method in descriptor.methods if getattr(type(servicer), method.name) is getattr(base, method.name)
     ]
