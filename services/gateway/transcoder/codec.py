@@ -1,0 +1,109 @@
+"""The one seam between JSON and messages; everything else calls only this class."""
+
+from typing import Any
+
+import orjson
+from google.protobuf import message_factory
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, EncodeError, Message
+
+from services.gateway.transcoder import json_text
+from services.gateway.transcoder.fields import Tree
+from services.gateway.transcoder.options import Options
+from services.gateway.transcoder.reader import JsonRefused, Readers, takes_null
+from services.gateway.transcoder.wellknown import add_readers, build, missing_required
+from services.gateway.transcoder.writer import Style, Writers, guarded
+
+# Below this many JSON containers no message can be nested deeper than upb reads (three wire levels each).
+_SURELY_SHALLOW = 30
+
+
+class JsonCodec:
+    """Reads and prints proto3 JSON for the messages of one pool.
+
+    Raises ``json_text.BadJson`` for bytes that are no JSON, ``JsonRefused`` for JSON that does not fit the
+    message, ``Unprintable`` for messages without a JSON form.
+    """
+
+    def __init__(self, pool: DescriptorPool, options: Options) -> None:
+        self._options = options
+        self._readers = Readers(pool, ignore_unknown=options.unknown_json == "ignore")
+        add_readers(self._readers)
+        style = Style(
+            emit_defaults=options.emit_defaults,
+            preserve_proto_field_names=options.preserve_proto_field_names,
+            enums_as_ints=options.enums_as_ints,
+        )
+        self._writers = Writers(pool, style)
+
+    def decode(self, message_class: type[Message], body: bytes) -> Message:
+        """Return the message that *body* writes in JSON."""
+        tree = self.read_message(message_class.DESCRIPTOR, self.parse(body))
+        message, _ = self.build(message_class, tree)
+        return message
+
+    def encode(self, message: Message) -> bytes:
+        """Print *message* without whitespace, fields in the order of their numbers."""
+        return orjson.dumps(self._writers.message(message.DESCRIPTOR)(message))
+
+    def encode_field(self, message: Message, field: FieldDescriptor) -> bytes:
+        """Print one field of *message* alone, its default when it is unset."""
+        if field.has_presence and field.message_type and not message.HasField(field.name):
+            descriptor = field.message_type
+            nullable = descriptor.full_name == "google.protobuf.Value"
+            nullable = nullable or _is_wrapper(descriptor)
+            return b"null" if nullable else self._default(descriptor)
+        return orjson.dumps(guarded(self._writers.value(field), message, field.name))
+
+    def any_value(self, type_url: str, value: bytes) -> dict[str, Any]:
+        """Return the JSON object of an Any with these contents."""
+        return self._writers.any_value(type_url, value)
+
+    def _default(self, descriptor: Descriptor) -> bytes:
+        return self.encode(message_factory.GetMessageClass(descriptor)())
+
+    def parse(self, body: bytes) -> Any:
+        """Return the strict JSON value of *body*."""
+        options = self._options
+        return json_text.parse(body, max_depth=options.max_depth, max_keys=options.max_keys)
+
+    def read_message(self, descriptor: Descriptor, value: Any) -> Tree | Message:
+        """Return what a JSON *value* means for a message type."""
+        return self._readers.message(descriptor)(value)  # type: ignore[no-any-return]
+
+    def read_field(self, field: FieldDescriptor, value: Any) -> Any:
+        """Return what a JSON *value* means for the whole of *field*; null is None (unset)."""
+        if value is None and (field.is_repeated or not takes_null(field)):
+            return None
+        try:
+            return self._readers.field(field)(value)
+        except JsonRefused as error:
+            raise error.within(field.name)  # noqa: B904
+
+    def build(self, message_class: type[Message], tree: Tree | Message) -> tuple[Message, bytes]:
+        """Return the message of *tree* and its wire form."""
+        message = build(message_class, tree)
+        try:
+            data = message.SerializeToString()
+        except EncodeError:
+            if message.FindInitializationErrors():  # type: ignore[attr-defined]
+                raise JsonRefused(missing_required(message)) from None
+            raise JsonRefused("is nested too deeply for protobuf") from None
+        return message, data
+
+    @staticmethod
+    def check_depth(message_class: type[Message], body: bytes, data: bytes) -> None:
+        """Refuse messages nested deeper than any upb peer would read."""
+        if body.count(b"{") + body.count(b"[") > _SURELY_SHALLOW:
+            try:
+                message_class.FromString(data)
+            except DecodeError:
+                raise JsonRefused("is nested too deeply for protobuf") from None
+
+
+def _is_wrapper(descriptor: Descriptor) -> bool:
+    name = descriptor.full_name
+    return bool(name.startswith("google.protobuf.") and name.endswith("Value")) and (
+        name not in {"google.protobuf.Value", "google.protobuf.ListValue"}
+    )

@@ -1,0 +1,77 @@
+"""From the protobuf response of one method to what the HTTP answer carries."""
+
+import logging
+import re
+import time
+from dataclasses import dataclass
+
+from google.protobuf import message_factory
+from google.protobuf.message import DecodeError, Message
+
+from services.gateway.transcoder.codec import JsonCodec
+from services.gateway.transcoder.errors import INTERNAL, HttpError, refusal
+from services.gateway.transcoder.fields import HTTP_BODY, message_name
+from services.gateway.transcoder.negotiation import JSON
+from services.gateway.transcoder.rules import Binding
+from services.gateway.transcoder.writer import Unprintable
+
+log = logging.getLogger(__name__)
+
+OCTETS = "application/octet-stream"
+_LOG_EVERY_S = 60.0
+_CONTENT_TYPE = re.compile(r"[\x20-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """The body of an answer, or of one message of a stream."""
+
+    body: bytes
+    content_type: str
+
+
+class ResponsePrinter:
+    """Prints the responses of one binding."""
+
+    def __init__(self, binding: Binding, codec: JsonCodec) -> None:
+        self._binding = binding
+        self._codec = codec
+        self._class: type[Message] = message_factory.GetMessageClass(binding.method.output_type)
+        field = binding.response_field
+        name = binding.method.output_type.full_name if field is None else message_name(field)
+        self.is_http_body = name == HTTP_BODY and not (field is not None and field.is_repeated)
+        self._logged_at = -_LOG_EVERY_S
+
+    def parse(self, data: bytes) -> Message:
+        """Return the response message of *data*."""
+        try:
+            return self._class.FromString(data)
+        except DecodeError:
+            raise self._unprintable("the response is no valid message") from None
+
+    def print(self, message: Message) -> Printed:
+        """Print *message*, or raise a 500 that names the field without a JSON form."""
+        if self.is_http_body:
+            return self._http_body(message)
+        field = self._binding.response_field
+        try:
+            if field is None:
+                return Printed(self._codec.encode(message), JSON)
+            return Printed(self._codec.encode_field(message, field), JSON)
+        except Unprintable as error:
+            raise self._unprintable(f"{error.field} {error.description}") from None
+
+    def _http_body(self, message: Message) -> Printed:
+        field = self._binding.response_field
+        content = message if field is None else getattr(message, field.name)
+        content_type = content.content_type or OCTETS
+        if not _CONTENT_TYPE.fullmatch(content_type):
+            raise self._unprintable("content_type holds control characters")
+        return Printed(content.data, content_type)
+
+    def _unprintable(self, reason: str) -> HttpError:
+        now = time.monotonic()
+        if now - self._logged_at >= _LOG_EVERY_S:
+            self._logged_at = now
+            log.error("response of %s has no JSON form: %s", self._binding.route.grpc_method, reason)
+        return refusal(INTERNAL, f"the response has no JSON form: {reason}", reason="UNPRINTABLE_RESPONSE")
