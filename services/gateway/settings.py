@@ -1,0 +1,148 @@
+"""Settings of the gateway: who may come in, and how much of everything."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from services.mesh.config import integer, one_of, path, seconds, setting, switch
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Parse a comma-separated list; spaces around items are dropped."""
+    items = tuple(item.strip() for item in text.split(","))
+    if not all(items):
+        raise ValueError("must be a comma-separated list without empty items")
+    return items
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Parse a comma-separated list of origins such as ``https://app.example``; no wildcard."""
+    items = names(text)
+    for item in items:
+        parts = urlsplit(item)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or item != f"{parts.scheme}://{parts.netloc}":
+            raise ValueError(f"must list origins such as https://app.example, got {item!r}")
+    return tuple(item.lower() for item in items)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What the gateway alone knows."""
+
+    auth: str = setting(
+        "MEMORYBOX_AUTH",
+        default="dev",
+        parse=one_of("dev", "oidc", "spcs"),
+        doc="Who says who calls: `dev` (headers, this machine only), `oidc` (bearer tokens), `spcs` (Snowflake's ingress).",
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        "MEMORYBOX_GATEWAY_ALLOWED_HOSTS",
+        default=(),
+        parse=names,
+        doc="Host names, with or without port, that `dev` answers to beside localhost, 127.0.0.0/8 and [::1].",
+    )
+    cors_origins: tuple[str, ...] = setting(
+        "MEMORYBOX_GATEWAY_CORS_ORIGINS",
+        default=(),
+        parse=origins,
+        doc="Origins of web pages that may call the API from browsers; none by default.",
+    )
+    default_timeout_s: float = setting(
+        "MEMORYBOX_GATEWAY_DEFAULT_TIMEOUT",
+        default=30.0,
+        parse=seconds(0.1, 3600),
+        doc="Deadline in seconds of a call that names none.",
+    )
+    max_timeout_s: float = setting(
+        "MEMORYBOX_GATEWAY_MAX_TIMEOUT",
+        default=300.0,
+        parse=seconds(0.1, 3600),
+        doc="Longest deadline in seconds that a caller may ask for.",
+    )
+    max_stream_timeout_s: float = setting(
+        "MEMORYBOX_GATEWAY_MAX_STREAM_TIMEOUT",
+        default=900.0,
+        parse=seconds(1, 3600),
+        doc="Longest life of a stream in seconds; a resume token continues it.",
+    )
+    max_body: int = setting(
+        "MEMORYBOX_GATEWAY_MAX_BODY",
+        default=4 * MIB,
+        parse=integer(KIB, 64 * MIB),
+        doc="Longest request body in bytes after decompression; streamed uploads are bounded by message.",
+    )
+    header_timeout_s: float = setting(
+        "MEMORYBOX_GATEWAY_HEADER_TIMEOUT",
+        default=10.0,
+        parse=seconds(0.1, 600),
+        doc="Seconds that a client has for the request line and all headers.",
+    )
+    body_timeout_s: float = setting(
+        "MEMORYBOX_GATEWAY_BODY_TIMEOUT",
+        default=10.0,
+        parse=seconds(0.1, 600),
+        doc="Longest pause in seconds while a body is sent; afterwards the request is refused with 408.",
+    )
+    body_grace_s: float = setting(
+        "MEMORYBOX_GATEWAY_BODY_GRACE",
+        default=30.0,
+        parse=seconds(0.1, 600),
+        doc="Seconds after which a body must have come in at MEMORYBOX_GATEWAY_MIN_BODY_RATE on average.",
+    )
+    min_body_rate: int = setting(
+        "MEMORYBOX_GATEWAY_MIN_BODY_RATE",
+        default=KIB,
+        parse=integer(0, MIB),
+        doc="Lowest average rate of a body in bytes a second; streamed uploads are bound by the pause alone.",
+    )
+    idle_timeout_s: float = setting(
+        "MEMORYBOX_GATEWAY_IDLE_TIMEOUT",
+        default=120.0,
+        parse=seconds(1, 3600),
+        doc="Seconds that a connection may stay open between two requests.",
+    )
+    max_connections: int = setting(
+        "MEMORYBOX_GATEWAY_MAX_CONNECTIONS",
+        default=1024,
+        parse=integer(1, 65535),
+        doc="Most client connections at once; further ones are answered 503 and closed.",
+    )
+    max_in_flight: int = setting(
+        "MEMORYBOX_GATEWAY_MAX_IN_FLIGHT",
+        default=512,
+        parse=integer(1, 65535),
+        doc="Most requests under way at once; further ones are answered 503 with Retry-After.",
+    )
+    expose_internal_errors: bool = setting(
+        "MEMORYBOX_GATEWAY_EXPOSE_INTERNAL_ERRORS",
+        default=False,
+        parse=switch,
+        doc="Whether callers see the text of internal errors: `on` or `off`. For debugging.",
+    )
+    spcs_token_file: Path = setting(
+        "MEMORYBOX_SPCS_TOKEN_FILE",
+        default=Path("/snowflake/session/token"),
+        parse=path,
+        doc="File that Snowpark Container Services puts into every container; `spcs` refuses to start without it.",
+    )
+    snowflake_host: str = setting("SNOWFLAKE_HOST", default="", doc="Set by Snowpark Container Services.")
+    snowflake_account: str = setting("SNOWFLAKE_ACCOUNT", default="", doc="Set by Snowpark Container Services.")
+    snowflake_service: str = setting("SNOWFLAKE_SERVICE_NAME", default="", doc="Set by Snowpark Container Services.")
+    oidc_issuer: str = setting(
+        "MEMORYBOX_OIDC_ISSUER", default="", doc="Issuer whose tokens `oidc` accepts, exactly as in their `iss`."
+    )
+    oidc_audience: str = setting(
+        "MEMORYBOX_OIDC_AUDIENCE", default="", doc="Audience that `oidc` tokens must be made for (`aud`)."
+    )
+    oidc_jwks_url: str = setting(
+        "MEMORYBOX_OIDC_JWKS_URL", default="", doc="Where the issuer publishes its signing keys (JWKS)."
+    )
+    oidc_user_claim: str = setting(
+        "MEMORYBOX_OIDC_USER_CLAIM", default="sub", doc="Claim of an `oidc` token that names the user."
+    )
+    oidc_roles_claim: str = setting(
+        "MEMORYBOX_OIDC_ROLES_CLAIM", default="roles", doc="Claim of an `oidc` token that lists the user's roles."
+    )
