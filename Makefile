@@ -67,7 +67,7 @@ lock: dev ## Write the locks anew from pyproject.toml, keeping pins that still f
 
 clean: ## Remove .venv and every cache; data stay.
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find services tests bench protos -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call install,NAME,FILES,PIP ARGUMENTS): bring .venv up to date with FILES, unless its stamp NAME says that it is. The environment of
 # tests holds all that a run needs, so it satisfies both. pip checks every download against the lock's hashes, and neither resolves nor
