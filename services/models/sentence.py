@@ -42,7 +42,7 @@ No true match that ranked in the first ten is below 0.18. Unrelated texts have a
 """
 
 # The first two mean the same, the third has nothing to do with them. With float32 products the cosines are 0.68 and 0.04; damage
-# to the vocabulary, the pooling or the arithmetic of an early layer moves them by more than the tolerance.
+# to the vocabulary, the pooling or the arithmetic moves them by more than the tolerance.
 _SELF_CHECK: Final = (
     "The kitten fell asleep on the sofa.",
     "A small cat is sleeping on the couch.",

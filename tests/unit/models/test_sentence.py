@@ -125,12 +125,16 @@ def test_abandoned_text_is_not_computed_to_its_end(model: SentenceModel) -> None
     assert len(asked) == 3
 
 
-@pytest.mark.parametrize("part", ["attention.output.dense", "intermediate.dense", "output.dense"])
-def test_check_refuses_a_model_with_one_damaged_layer(source: graph.Source, part: str) -> None:
-    name = f"encoder.layer.0.{part}"
-    layer = source.linears[name]
-    damaged = graph.Linear(np.roll(layer.weight, 1, axis=0), layer.scale, layer.bias)
-    spoilt = graph.Source(source.arrays, source.linears | {name: damaged})
+@pytest.mark.parametrize(
+    "part", ["attention.self.value", "attention.output.dense", "intermediate.dense", "output.dense"]
+)
+def test_check_refuses_damaged_weights(source: graph.Source, part: str) -> None:
+    damaged = {
+        name: graph.Linear(np.roll(layer.weight, 1, axis=0), layer.scale, layer.bias)
+        for name, layer in source.linears.items()
+        if name.endswith(part)
+    }
+    spoilt = graph.Source(source.arrays, source.linears | damaged)
     model = SentenceModel(WordPieceTokenizer(VOCABULARY.read()), session(graph.build(spoilt, signed_weights=False)))
 
     with pytest.raises(ModelError, match="self check"):
