@@ -1,0 +1,166 @@
+"""The command line's words: every command, its arguments and their help. Loads nothing that a command runs with."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from services.mesh.config import BUILT_SERVICES, SERVICE_OFFSETS, one_of
+from services.mesh.errors import InvalidInput
+from services.mesh.keys import GATEWAY
+
+LONGEST_TOKEN_S = 60
+
+
+class UsageError(InvalidInput):
+    """The command line is wrong as it stands."""
+
+    reason = "USAGE"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+if TYPE_CHECKING:
+    # argparse has no public name for what add_subparsers returns, and at run time it takes no parameter.
+    Commands = argparse._SubParsersAction[_Parser]  # noqa: SLF001
+else:
+    Commands = argparse.Action
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; what it parses has ``module``, the module whose ``run`` does the work."""
+    root = _Parser(
+        prog="memorybox",
+        description="Remembers what people and agents tell it, and finds it again by meaning.",
+        epilog="It finds a mesh by the same MEMORYBOX_ variables that started it. Exit codes: 0 done, 1 failed, 2 usage.",
+    )
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_running(commands)
+    _add_gateway(commands)
+    _add_content(commands)
+    _add_keys(commands)
+    return root
+
+
+def _add(commands: Commands, name: str, module: str, summary: str, *, json: bool = True) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+    command.set_defaults(module=f"services.cli.{module}", action=name)
+    if json:
+        command.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    return command
+
+
+def _add_running(commands: Commands) -> None:
+    up = _add(
+        commands, "up", "up", "Start every service on this machine and stay with them; Ctrl-C ends all.", json=False
+    )
+    up.add_argument("--profile", choices=("local", "snowflake"), help="backends to run (MEMORYBOX_PROFILE)")
+    up.add_argument("--data-dir", type=Path, metavar="DIR", help="where everything is kept (MEMORYBOX_DATA_DIR)")
+    up.add_argument(
+        "--trace-dir", type=Path, metavar="DIR", help="write spans there as JSON lines (MEMORYBOX_TRACE_DIR)"
+    )
+    up.add_argument("--http-port", metavar="PORT", help="the gateway's public port (MEMORYBOX_HTTP_PORT)")
+    up.add_argument("--port-base", metavar="PORT", help="gRPC port of memory; others follow (MEMORYBOX_PORT_BASE)")
+    up.add_argument(
+        "--log-format",
+        choices=("auto", "text", "json"),
+        default="auto",
+        help="log lines for people or for machines; auto: text on a terminal, JSON elsewhere",
+    )
+    serve = _add(commands, "serve", "serve", "Run one service in this process.", json=False)
+    serve.add_argument("name", choices=BUILT_SERVICES, metavar="NAME", help=", ".join(BUILT_SERVICES))
+    _add(commands, "status", "status", "Ask every service whether it is ready; exit code 0 only if all are.")
+    _add(commands, "version", "version", "Print the version.")
+
+
+def _add_gateway(commands: Commands) -> None:
+    gateway = _add(
+        commands,
+        "gateway",
+        "stranger",
+        "Put an HTTP JSON gateway in front of any gRPC services, from their descriptors.",
+        json=False,
+    )
+    gateway.add_argument(
+        "--descriptor-set", type=Path, required=True, metavar="FILE", help="a FileDescriptorSet with all imports"
+    )
+    gateway.add_argument(
+        "--upstream",
+        action="append",
+        required=True,
+        metavar="package.Service=host:port",
+        help="where a service answers; once for each service",
+    )
+    gateway.set_defaults(option=[])
+    gateway.epilog = (
+        "Every option of the transcoder is a flag too, such as --default-timeout=30s or --emit-defaults=on."
+    )
+    gateway.set_defaults(takes_options=True)
+
+
+def _add_content(commands: Commands) -> None:
+    imports = _add(
+        commands, "import", "importing", "Keep files as memories: Markdown, text, JSON Lines, whole folders."
+    )
+    imports.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="file or folder")
+    imports.add_argument("--bucket", default="", help="bucket to put them in; default `default`")
+    imports.add_argument("--tag", action="append", default=[], metavar="TAG", help="tag to put on each; repeatable")
+    imports.add_argument(
+        "--chunk",
+        choices=("paragraph", "file"),
+        default="paragraph",
+        help="one memory a paragraph, or one a file; a line of JSON is always one",
+    )
+    search = _add(commands, "search", "search", "Find memories by meaning.")
+    search.add_argument("text", nargs="+", metavar="TEXT", help="what to look for")
+    search.add_argument("--mode", type=_mode, default="", help="VECTOR, KEYWORD or HYBRID; default HYBRID")
+    search.add_argument("--top-k", type=int, default=0, metavar="N", help="hits at most; default 10")
+    search.add_argument("--bucket", default="", help="only in this bucket")
+    search.add_argument(
+        "--min-score", type=float, metavar="S", help="lowest cosine, from -1 to 1; default the model's own"
+    )
+
+
+def _add_keys(commands: Commands) -> None:
+    keys = commands.add_parser("keys", help="Issue, list, rotate and revoke the keys that sign hop tokens.")
+    actions = keys.add_subparsers(title="actions", metavar="ACTION", required=True)
+    issue = _add(actions, "issue", "keyring", "Make a client's key.")
+    issue.add_argument("name", metavar="NAME", help="what to call it")
+    issue.add_argument("--user", action="append", default=[], help="user it may vouch for; repeatable")
+    issue.add_argument("--role", action="append", default=[], help="role it may vouch for; repeatable")
+    issue.add_argument("--audience", action="append", required=True, help="service it may call; repeatable")
+    issue.add_argument(
+        "--rpc",
+        action="append",
+        default=[],
+        metavar="RPC",
+        help="/package.Service/Method or /package.Service/*; default all for clients of the audiences; repeatable",
+    )
+    _add(actions, "list", "keyring", "List all keys.")
+    rotate = _add(actions, "rotate", "keyring", "Make a new key with the grant of the present one, which stays valid.")
+    rotate.add_argument("name", metavar="NAME")
+    revoke = _add(actions, "revoke", "keyring", "Revoke keys at once, in running services too.")
+    revoke.add_argument("name", metavar="NAME_OR_KID")
+    token = _add(commands, "token", "hop_token", "Print a token for calling one service over gRPC.")
+    token.add_argument("--audience", required=True, choices=tuple(SERVICE_OFFSETS), help="the service to call")
+    token.add_argument("--user", help="user to act for; default MEMORYBOX_USER")
+    token.add_argument("--role", action="append", default=[], help="role that the user holds; repeatable")
+    token.add_argument("--key", default=GATEWAY, metavar="NAME", help="key to sign with; default the gateway's")
+    token.add_argument(
+        "--ttl", type=_life, default=LONGEST_TOKEN_S, metavar="S", help=f"life in seconds, 1 to {LONGEST_TOKEN_S}"
+    )
+
+
+def _mode(text: str) -> str:
+    try:
+        return one_of("VECTOR", "KEYWORD", "HYBRID")(text.upper())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _life(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= LONGEST_TOKEN_S:
+        raise argparse.ArgumentTypeError(f"must be a whole number of seconds from 1 to {LONGEST_TOKEN_S}")
+    return int(text)

@@ -1,0 +1,37 @@
+"""Settings of the command line."""
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.mesh.config import MeshSettings, load, setting
+
+
+def operating_system_user() -> str:
+    """Return the name of whoever runs this process; its number when it has no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+@dataclass(frozen=True, slots=True)
+class CliSettings:
+    """What the command line alone knows."""
+
+    user: str = setting(
+        "MEMORYBOX_USER", default=operating_system_user, doc="User that the command line acts as; default the OS user."
+    )
+
+
+def reachable(bind: str) -> str:
+    """Return the host part of an address at which whatever listens on *bind* answers on this machine."""
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104
+    return f"[{host}]" if ":" in host else host
+
+
+def public_url(environ: Mapping[str, str]) -> str:
+    """Return where the gateway of this machine's mesh answers."""
+    mesh = load(MeshSettings, environ)
+    return f"http://{reachable(mesh.bind)}:{mesh.http_port}"

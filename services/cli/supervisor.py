@@ -1,0 +1,65 @@
+"""Runs all services of a mesh on one machine, each as its own process, and ends them in order."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import aiohttp
+
+from services.cli.child import Child, ServiceProcess
+from services.cli.logstream import LogStream
+
+PATIENCE_S = 10.0  # between two lines that say what is still being waited for
+
+
+class Supervisor:
+    """The processes of one mesh. They hold the reading end of a pipe of ours, whose end tells them that we are gone."""
+
+    def __init__(
+        self, services: Sequence[ServiceProcess], environ: Mapping[str, str], log: LogStream, *, grace_s: float
+    ) -> None:
+        self._log = log
+        self._grace_s = grace_s
+        self._pipe = os.pipe()
+        self._children = [Child(service, environ, log, self._pipe[0]) for service in services]
+
+    async def run(self, stop: Awaitable[str], on_ready: Callable[[], None]) -> None:
+        """Keep every service running until *stop*, then end them, last started first. Raises ``StartFailed``."""
+        async with aiohttp.ClientSession() as http:
+            stopping = asyncio.ensure_future(stop)
+            keepers = [asyncio.create_task(child.keep(http)) for child in self._children]
+            announcing = asyncio.create_task(self._announce(on_ready))
+            try:
+                await asyncio.wait({stopping, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                announcing.cancel()
+                failed = [keeper for keeper in keepers if keeper.done() and keeper.exception() is not None]
+                why = stopping.result() if stopping.done() else "a service does not start"
+                self._log.tell("INFO", f"{why}; ending {', '.join(child.name for child in reversed(self._children))}")
+                stopping.cancel()
+                for child, keeper in reversed(list(zip(self._children, keepers, strict=True))):
+                    await child.end(keeper, self._grace_s)
+                await asyncio.gather(announcing, stopping, *keepers, return_exceptions=True)
+        for keeper in failed:
+            keeper.result()
+
+    def kill(self) -> None:
+        """End every service at once."""
+        for child in self._children:
+            child.kill()
+
+    def close(self) -> None:
+        """Let go of the pipe; a service that still runs ends."""
+        for end in self._pipe:
+            os.close(end)
+
+    async def _announce(self, on_ready: Callable[[], None]) -> None:
+        while late := [child for child in self._children if not child.ready.is_set()]:
+            waits = [asyncio.create_task(child.ready.wait()) for child in late]
+            _, waiting = await asyncio.wait(waits, timeout=PATIENCE_S)
+            for wait in waiting:
+                wait.cancel()
+            if waiting:
+                names = ", ".join(child.name for child in late if not child.ready.is_set())
+                self._log.tell("INFO", f"waiting for {names}")
+        on_ready()
