@@ -1,7 +1,6 @@
 """The sentence model: text in, unit vector out."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,10 +51,6 @@ _EXPECTED_COSINES: Final = (0.67, 0.02)
 _COSINE_TOLERANCE: Final = 0.05
 
 
-class Abandoned(Exception):
-    """Nobody waits for the vector any more, so the rest of its windows was not computed."""
-
-
 @dataclass(frozen=True, slots=True)
 class SentenceVector:
     """What a text became: ``values`` (384,) float32 of length 1; tokens read over all windows, special ones not counted."""
@@ -65,8 +60,24 @@ class SentenceVector:
     window_count: int
 
 
-def _never() -> bool:
-    return False
+class Reading:
+    """One text on its way through the model, a window at a time, so that a long text need not hold a thread until its end."""
+
+    def __init__(self, model: "SentenceModel", text: str) -> None:
+        self._model = model
+        self._text = text
+        self._windows: list[Window] = []
+        self._vectors: list[FloatVector] = []
+
+    def step(self) -> SentenceVector | None:
+        """Read the next window; return the text's vector once all are read. The first step also splits the text."""
+        if not self._windows:
+            self._windows = self._model.windows(self._text)
+        self._vectors.append(self._model.run(self._windows[len(self._vectors)]))
+        if len(self._vectors) < len(self._windows):
+            return None
+        tokens = sum(window.token_count for window in self._windows)
+        return SentenceVector(_pool(self._windows, self._vectors), tokens, len(self._windows))
 
 
 class SentenceModel:
@@ -85,19 +96,29 @@ class SentenceModel:
         loaded.check()
         return loaded
 
-    def embed(self, text: str, is_abandoned: Callable[[], bool] = _never) -> SentenceVector:
+    def read(self, text: str) -> Reading:
+        """Return *text* as a reading, of which nothing is computed yet."""
+        return Reading(self, text)
+
+    def embed(self, text: str) -> SentenceVector:
         """Return the vector of *text*, which depends on nothing else: one text a run, never padded.
 
         A text beyond the model's window is read in overlapping windows, whose vectors are averaged by token count.
-        ``is_abandoned`` is asked before every window; once true, ``Abandoned`` is raised.
         """
-        windows = self._tokenizer.windows(text)
-        vectors = []
-        for window in windows:
-            if is_abandoned():
-                raise Abandoned
-            vectors.append(self._run(window))
-        return SentenceVector(_pool(windows, vectors), sum(window.token_count for window in windows), len(windows))
+        reading = self.read(text)
+        while (vector := reading.step()) is None:
+            pass
+        return vector
+
+    def windows(self, text: str) -> list[Window]:
+        """Return the windows in which *text* is read."""
+        return self._tokenizer.windows(text)
+
+    def run(self, window: Window) -> FloatVector:
+        """Return the unit vector of one window."""
+        outputs = self._runtime.run([graph.OUTPUT], {graph.INPUT: window.token_ids[np.newaxis]})
+        vector: FloatVector = outputs[0][0]
+        return vector
 
     def check(self) -> None:
         """Raise ``ModelError`` unless a paraphrase is as near, and an unrelated sentence as far, as they were measured."""
@@ -109,11 +130,6 @@ class SentenceModel:
                 f"the model fails its self check: paraphrase {cosines[0]:.2f}, unrelated {cosines[1]:.2f}, "
                 f"expected {_EXPECTED_COSINES[0]:.2f} and {_EXPECTED_COSINES[1]:.2f}"
             )
-
-    def _run(self, window: Window) -> FloatVector:
-        outputs = self._runtime.run([graph.OUTPUT], {graph.INPUT: window.token_ids[np.newaxis]})
-        vector: FloatVector = outputs[0][0]
-        return vector
 
 
 def _pool(windows: list[Window], vectors: list[FloatVector]) -> FloatVector:

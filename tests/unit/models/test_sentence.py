@@ -12,7 +12,7 @@ import pytest
 from services.models import graph, sentence
 from services.models.files import VOCABULARY, WEIGHTS, ModelError
 from services.models.kernels import session, signed_weights_are_exact
-from services.models.sentence import SPACE, Abandoned, FloatVector, SentenceModel
+from services.models.sentence import SPACE, FloatVector, SentenceModel
 from services.models.tokens import WordPieceTokenizer
 
 QUESTIONS = [json.loads(line) for line in (Path(__file__).parent / "questions.jsonl").read_text().splitlines()]
@@ -112,17 +112,15 @@ def test_long_text_reports_windows_and_tokens(model: SentenceModel) -> None:
     assert np.linalg.norm(vector.values) == pytest.approx(1, abs=1e-6)
 
 
-def test_abandoned_text_is_not_computed_to_its_end(model: SentenceModel) -> None:
-    asked = []
+def test_reading_a_long_text_step_by_step_gives_the_same_bits(model: SentenceModel) -> None:
+    whole = model.embed(LONG)
+    reading = model.read(LONG)
 
-    def is_abandoned() -> bool:
-        asked.append(True)
-        return len(asked) > 2
+    steps = [reading.step() for _ in range(whole.window_count)]
 
-    with pytest.raises(Abandoned):
-        model.embed(LONG, is_abandoned)
-
-    assert len(asked) == 3
+    assert steps[:-1] == [None] * (whole.window_count - 1)
+    assert steps[-1] is not None
+    assert steps[-1].values.tobytes() == whole.values.tobytes()
 
 
 @pytest.mark.parametrize(

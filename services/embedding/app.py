@@ -1,0 +1,42 @@
+"""The wiring of the embedding service."""
+
+import asyncio
+
+from memorybox.embedding.v1 import embedding_service_pb2 as rpc_pb
+from memorybox.embedding.v1 import embedding_service_pb2_grpc as rpc_grpc
+from services.embedding.domain.cache import VectorCache
+from services.embedding.domain.embeddings import Embeddings
+from services.embedding.rpc import EmbeddingServicer
+from services.embedding.settings import EmbeddingSettings
+from services.mesh.access import AccessTable, Who, allow
+from services.mesh.config import load
+from services.mesh.errors import NotBuilt
+from services.mesh.server import Mesh, Registration, Service
+
+ACCESS: AccessTable = {
+    "/memorybox.embedding.v1.EmbeddingService/EmbedTexts": allow(Who.USER, Who.SERVICE),
+    "/memorybox.embedding.v1.EmbeddingService/ListEmbeddingModels": allow(Who.USER, Who.SERVICE),
+}
+_MIB = 1 << 20
+
+
+async def build(mesh: Mesh, settings: EmbeddingSettings | None = None) -> Service:
+    """Wire the embedding service; *settings* None reads them from the environment."""
+    settings = settings or load(EmbeddingSettings)
+    if mesh.settings.profile != "local":
+        raise NotBuilt(f"profile {mesh.settings.profile!r} has no embedder in this version; use `local`")
+    from services.embedding.backends.local import LocalEmbedder  # loads ONNX Runtime
+
+    embedder = await asyncio.to_thread(LocalEmbedder.load, settings.workers)
+    mesh.stack.callback(embedder.close)
+    embeddings = Embeddings(
+        embedder,
+        VectorCache(settings.cache_mib * _MIB),
+        queue_texts=settings.queue_texts,
+        queue_bytes=settings.queue_mib * _MIB,
+    )
+    descriptor = rpc_pb.DESCRIPTOR.services_by_name["EmbeddingService"]
+    registration = Registration(
+        rpc_grpc.add_EmbeddingServiceServicer_to_server, EmbeddingServicer(embeddings), descriptor
+    )
+    return Service([registration], ACCESS)

@@ -1,0 +1,1 @@
+"""Adapters of the port ``Embedder``: one file for each kind of model."""

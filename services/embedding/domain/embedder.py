@@ -1,0 +1,55 @@
+"""The words of the embedding service and its port to a model."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class InputKind(StrEnum):
+    """What a text is to the model; some models prefix the two differently."""
+
+    DOCUMENT = "DOCUMENT"  # a text to be found
+    QUERY = "QUERY"  # a question that looks for texts
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingModel:
+    """A model and the space its vectors live in; vectors of two spaces are never comparable."""
+
+    space: str  # `model@revision/dim/pooling/prefix`
+    model: str
+    dimension: int
+    window_tokens: int  # read at once; longer texts are split into windows and pooled
+    threshold: float  # cosine from which a match is worth showing
+
+
+@dataclass(frozen=True, slots=True)
+class TextVector:
+    """A text's vector: ``values`` (dimension,) float32 of length 1; the tokens read for it, over so many windows."""
+
+    values: NDArray[np.float32]
+    token_count: int
+    window_count: int
+
+
+class Embedder(Protocol):
+    """A model that embeds; implemented in ``backends/``."""
+
+    @property
+    def model(self) -> EmbeddingModel:
+        """The model and its space."""
+        ...
+
+    def submit(self, texts: Sequence[str], kind: InputKind) -> Sequence[asyncio.Future[TextVector]]:
+        """Start embedding *texts* and return one future each, in order.
+
+        Requests share the model fairly: each call of ``submit`` gets its turn, however many texts another one brought.
+        Cancelling a future withdraws its text; what of it is not computed yet never is. A text's vector depends on the
+        text and its kind alone.
+        """
+        ...

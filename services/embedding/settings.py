@@ -1,0 +1,44 @@
+"""Settings of the embedding service."""
+
+import os
+from dataclasses import dataclass
+
+from services.embedding.domain.embeddings import MAX_TEXTS
+from services.mesh.config import integer, setting
+
+
+def usable_processors() -> int:
+    """Return how many processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSettings:
+    """What the embedding service can be told."""
+
+    workers: int = setting(
+        "MEMORYBOX_EMBEDDING_WORKERS",
+        default=usable_processors,
+        parse=integer(1, 256),
+        doc="Threads that run the local model; default one for each usable processor. Set it where a container gets a share of them.",
+    )
+    queue_texts: int = setting(
+        "MEMORYBOX_EMBEDDING_QUEUE",
+        default=1024,
+        parse=integer(MAX_TEXTS, 1_000_000),
+        doc="Texts that may wait or be under way; more are refused with RESOURCE_EXHAUSTED.",
+    )
+    queue_mib: int = setting(
+        "MEMORYBOX_EMBEDDING_QUEUE_MIB",
+        default=64,
+        parse=integer(3, 65_536),
+        doc="MiB of text that may wait or be under way.",
+    )
+    cache_mib: int = setting(
+        "MEMORYBOX_EMBEDDING_CACHE_MIB",
+        default=64,
+        parse=integer(0, 65_536),
+        doc="MiB for the vectors of texts seen before; 0 keeps none. 64 MiB hold about 32,000 texts.",
+    )
