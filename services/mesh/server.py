@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import grpc
@@ -34,6 +35,15 @@ class Registration:
     add: Callable[[Any, grpc.aio.Server], None]
     servicer: Any
     descriptor: ServiceDescriptor
+
+    @classmethod
+    def of(cls, messages: ModuleType, stubs: ModuleType, name: str, servicer: Any = None) -> "Registration":
+        """Return the registration of service *name* of a generated pair of modules; without *servicer* nothing of it is built."""
+        return cls(
+            getattr(stubs, f"add_{name}Servicer_to_server"),
+            getattr(stubs, f"{name}Servicer")() if servicer is None else servicer,
+            messages.DESCRIPTOR.services_by_name[name],
+        )
 
 
 @dataclass(frozen=True, slots=True)

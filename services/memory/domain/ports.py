@@ -8,6 +8,7 @@ from typing import Protocol
 
 from services.memory.domain.memory import Embedding, Memory
 from services.mesh.caller import Caller
+from services.mesh.errors import BackendUnavailable
 
 
 class SearchMode(StrEnum):
@@ -198,8 +199,18 @@ class InputKind(StrEnum):
     QUERY = "QUERY"
 
 
+class EmbeddingUnavailable(BackendUnavailable):
+    """The embedding service does not answer in time; retry with backoff."""
+
+    reason = "EMBEDDING_UNAVAILABLE"
+
+
 class Embedder(Protocol):
     """Turns texts into vectors; implemented over the embedding service."""
+
+    async def active_space(self) -> EmbeddingSpace:
+        """Return the space that new vectors are made in, perhaps as it was a minute ago. Raises ``EmbeddingUnavailable``."""
+        ...
 
     async def embed(self, texts: Sequence[str], kind: InputKind) -> tuple[EmbeddingSpace, list[Embedding]]:
         """Return one embedding per text, in order. Raises ``EmbeddingUnavailable`` with retry advice when no answer comes in time."""

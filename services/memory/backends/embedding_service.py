@@ -1,0 +1,102 @@
+"""The embedder port over the embedding service."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grpc
+import numpy as np
+
+from memorybox.embedding.v1 import embedding_pb2
+from memorybox.embedding.v1 import embedding_service_pb2 as pb
+from memorybox.embedding.v1 import embedding_service_pb2_grpc as pb_grpc
+from services.memory.domain.memory import Embedding
+from services.memory.domain.ports import EmbeddingSpace, EmbeddingUnavailable, InputKind
+from services.mesh.channels import MeshChannel
+from services.mesh.errors import InvalidInput
+from services.mesh.status import from_rpc_error
+
+log = logging.getLogger(__name__)
+
+SERVICE = "memorybox.embedding.v1.EmbeddingService"
+RETRYABLE = (f"{SERVICE}/EmbedTexts", f"{SERVICE}/ListEmbeddingModels")
+MAX_TEXTS = 256
+MAX_BYTES = 3 << 20  # of one request; the answer of 256 vectors is far smaller
+RETRY_AFTER_S = 1.0
+SPACE_LIFE_S = 60.0
+# A text of a few words takes milliseconds; the rest is room for a queue. Longer texts earn more time by their size, so that a
+# service that hangs is noticed within seconds where little is asked.
+BASE_TIMEOUT_S = 2.0
+BYTES_PER_S = 12_000  # about 200 word pieces of 128 in a window, on one slow core
+
+
+class EmbeddingServiceEmbedder:
+    """Asks the embedding service; a silence longer than the texts deserve is ``EmbeddingUnavailable``."""
+
+    def __init__(self, channel: MeshChannel) -> None:
+        as_grpc: Any = channel
+        self._stub = pb_grpc.EmbeddingServiceStub(as_grpc)
+        self._space: EmbeddingSpace | None = None
+        self._space_until = 0.0
+
+    async def active_space(self) -> EmbeddingSpace:
+        """Return the active space, asked for at most once a minute."""
+        if self._space is None or time.monotonic() > self._space_until:
+            try:
+                response = await self._stub.ListEmbeddingModels(pb.ListEmbeddingModelsRequest(), timeout=BASE_TIMEOUT_S)
+            except grpc.aio.AioRpcError as error:
+                raise _unavailable(error) from error
+            self._remember(response.models[0])
+        if self._space is None:
+            raise EmbeddingUnavailable("the embedding service names no active space", retry_after_s=RETRY_AFTER_S)
+        return self._space
+
+    async def embed(self, texts: Sequence[str], kind: InputKind) -> tuple[EmbeddingSpace, list[Embedding]]:
+        """Return one embedding per text, in order, all in one space."""
+        answers = await asyncio.gather(*(self._ask(chunk, kind) for chunk in _chunks(texts)))
+        space = self._remember(answers[0].model)
+        if any(answer.model.space != space.name for answer in answers):
+            raise EmbeddingUnavailable("the embedding service changed its space meanwhile", retry_after_s=RETRY_AFTER_S)
+        vectors = (
+            np.fromiter(item.values, np.float32, space.dimension) for answer in answers for item in answer.embeddings
+        )
+        return space, [Embedding(space.name, vector) for vector in vectors]
+
+    async def _ask(self, texts: Sequence[str], kind: InputKind) -> pb.EmbedTextsResponse:
+        request = pb.EmbedTextsRequest(texts=texts, input_kind=pb.EmbedTextsRequest.InputKind.Value(kind))
+        timeout_s = BASE_TIMEOUT_S + sum(map(len, texts)) / BYTES_PER_S
+        try:
+            response: pb.EmbedTextsResponse = await self._stub.EmbedTexts(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _unavailable(error) from error
+        return response
+
+    def _remember(self, model: embedding_pb2.EmbeddingModel) -> EmbeddingSpace:
+        self._space = EmbeddingSpace(model.space, model.dimension, model.threshold)
+        self._space_until = time.monotonic() + SPACE_LIFE_S
+        return self._space
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Split *texts* so that each chunk fits one request."""
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        length = len(text.encode())
+        if chunk and (len(chunk) == MAX_TEXTS or size + length > MAX_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(text)
+        size += length
+    yield chunk
+
+
+def _unavailable(error: grpc.aio.AioRpcError) -> EmbeddingUnavailable | InvalidInput:
+    answer = from_rpc_error(error)
+    if isinstance(answer, InvalidInput):
+        return answer
+    log.warning("embedding failed", extra={"code": error.code().name, "details": error.details()})
+    retry_after_s = answer.retry_after_s or RETRY_AFTER_S
+    return EmbeddingUnavailable("the embedding service does not answer; try again", retry_after_s=retry_after_s)

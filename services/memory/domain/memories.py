@@ -1,0 +1,230 @@
+"""Keeping memories: create, read, list, update, delete. Who may see what is the store's business; what is well formed is ours."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from services.memory.domain import draft as drafts
+from services.memory.domain.draft import Draft
+from services.memory.domain.ids import derived_memory_id, new_memory_id
+from services.memory.domain.memory import Embedding, EtagMismatch, Memory
+from services.memory.domain.paging import Pager
+from services.memory.domain.ports import (
+    Change,
+    Create,
+    Delete,
+    Embedder,
+    InputKind,
+    ListPlan,
+    MemoryStore,
+    Replace,
+    UnitOfWork,
+)
+from services.mesh.caller import Caller
+from services.mesh.errors import InvalidInput, MemoryBoxError, Violation
+
+MAX_BATCH = 100
+MAX_BATCH_BYTES = 3 << 20
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+UPDATE_ATTEMPTS = 8  # an update without etag retries when another one came between its read and its write
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """Return the time now: UTC, microseconds."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class NewMemory:
+    """A memory to keep, and the id that makes keeping it repeatable ('' for none)."""
+
+    draft: Draft
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPage:
+    """One page of memories and the token of the next, '' at the end."""
+
+    memories: tuple[Memory, ...]
+    next_page_token: str
+
+
+class Memories:
+    """The use cases of single memories and lists."""
+
+    def __init__(self, store: MemoryStore, embedder: Embedder, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._clock = clock
+        self._pager = Pager(store.secrets.token_key)
+
+    async def create(self, caller: Caller, new: NewMemory) -> Memory:
+        """Keep one memory. Raises ``InvalidInput``, ``RequestIdReused``, ``ExternalIdTaken``, ``EmbeddingUnavailable``."""
+        _check(new)
+        embedding = await self._embed(new.draft.content)
+        return await self._keep(caller, new, embedding)
+
+    async def create_batch(
+        self, caller: Caller, items: Sequence[NewMemory | MemoryBoxError]
+    ) -> list[Memory | MemoryBoxError]:
+        """Keep each item on its own; an item that already is an error stays one. Raises ``InvalidInput`` for the batch's size."""
+        _check_batch(items)
+        faults = [_fault_of(item) for item in items]
+        good = [item for item in items if isinstance(item, NewMemory) and _fault_of(item) is None]
+        kept = iter(await self._keep_all(caller, good))
+        return [fault or next(kept) for fault in faults]
+
+    async def _keep_all(self, caller: Caller, items: Sequence[NewMemory]) -> list[Memory | MemoryBoxError]:
+        if not items:
+            return []
+        try:
+            _, embeddings = await self._embedder.embed([item.draft.content for item in items], InputKind.DOCUMENT)
+        except MemoryBoxError as error:
+            return [error] * len(items)
+        keeping = (self._keep(caller, item, embedding) for item, embedding in zip(items, embeddings, strict=True))
+        return await asyncio.gather(*(_outcome(one) for one in keeping))
+
+    async def get(self, caller: Caller, memory_id: str) -> Memory:
+        """Return one memory, or raise ``MemoryNotFound``."""
+        return await self._store.get(caller, _id(memory_id), self._clock())
+
+    async def get_embedding(self, caller: Caller, memory_id: str) -> Embedding:
+        """Return one memory's vector, or raise ``MemoryNotFound``."""
+        return await self._store.get_embedding(caller, _id(memory_id), self._clock())
+
+    async def list_page(self, caller: Caller, *, page_size: int, page_token: str, bucket: str) -> MemoryPage:
+        """Return one page, newest first. Raises ``InvalidInput``, ``InvalidPageToken``."""
+        limit = bounded("page_size", page_size, DEFAULT_PAGE, MAX_PAGE)
+        now = self._clock()
+        request = {"rpc": "ListMemories", "bucket": bucket}
+        plan = ListPlan(limit=limit, now=now, bucket=bucket or None)
+        if page_token:
+            state = self._pager.open(page_token, caller, request, now)
+            after = (datetime.fromisoformat(state["created_at"]), state["memory_id"])
+            plan = replace(plan, after=after, snapshot=state["snapshot"])
+        page = await self._store.list(caller, plan)
+        if not page.more:
+            return MemoryPage(page.memories, "")
+        last = page.memories[-1]
+        state = {"created_at": last.created_at.isoformat(), "memory_id": last.memory_id, "snapshot": page.snapshot}
+        return MemoryPage(page.memories, self._pager.seal(caller, request, state, now))
+
+    async def update(self, caller: Caller, memory_id: str, change: Callable[[Memory], Draft], etag: str) -> Memory:
+        """Replace one memory by what *change* makes of it; *etag* '' means whatever is current.
+
+        Raises ``InvalidInput``, ``MemoryNotFound``, ``NotOwner``, ``EtagMismatch``, ``ExternalIdTaken``, ``EmbeddingUnavailable``.
+        """
+        for attempt in range(1, UPDATE_ATTEMPTS + 1):
+            current = await self.get(caller, memory_id)
+            if etag and etag != current.etag:
+                raise EtagMismatch(
+                    "the memory has changed since this etag was read; read it again", memory_id=memory_id
+                )
+            try:
+                return await self._replace(caller, current, change(current))
+            except EtagMismatch:
+                if etag or attempt == UPDATE_ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def delete(self, caller: Caller, memory_id: str, etag: str) -> Memory:
+        """Delete one memory; *etag* '' means whatever is current. Raises ``MemoryNotFound``, ``NotOwner``, ``EtagMismatch``."""
+        now = self._clock()
+        expected = None
+        if etag:
+            current = await self.get(caller, memory_id)
+            if etag != current.etag:
+                raise EtagMismatch(
+                    "the memory has changed since this etag was read; read it again", memory_id=memory_id
+                )
+            expected = current.revision
+        return await self._apply(caller, Delete(_id(memory_id), expected, now))
+
+    async def _replace(self, caller: Caller, current: Memory, wanted: Draft) -> Memory:
+        drafts.check(wanted)
+        if wanted == Draft.of(current) and caller.user == current.owner_user:
+            return current
+        embedding = await self._embed(wanted.content) if wanted.content != current.content else None
+        memory = replace(
+            wanted.applied_to(current),
+            revision=current.revision + 1,
+            updated_at=max(self._clock(), current.updated_at),
+            embedding_space=embedding.space if embedding else current.embedding_space,
+        )
+        return await self._apply(caller, Replace(memory, embedding))
+
+    async def _keep(self, caller: Caller, new: NewMemory, embedding: Embedding) -> Memory:
+        now = self._clock()
+        derived = derived_memory_id(self._store.secrets.id_key, caller.user, new.request_id) if new.request_id else None
+        blank = Memory(
+            memory_id=derived or new_memory_id(now),
+            owner_user=caller.user,
+            content="",
+            created_at=now,
+            updated_at=now,
+            embedding_space=embedding.space,
+        )
+        request_hash = new.draft.fingerprint() if derived else None
+        return await self._apply(caller, Create(new.draft.applied_to(blank), embedding, request_hash))
+
+    async def _apply(self, caller: Caller, change: Change) -> Memory:
+        (memory,) = await self._store.apply(UnitOfWork(caller, (change,)))
+        return memory
+
+    async def _embed(self, content: str) -> Embedding:
+        _, (embedding,) = await self._embedder.embed([content], InputKind.DOCUMENT)
+        return embedding
+
+
+def bounded(field: str, value: int, default: int, high: int) -> int:
+    """Return *value*, or *default* for 0; raise ``InvalidInput`` naming *field* when it is not 1 to *high*."""
+    if value == 0:
+        return default
+    if not 1 <= value <= high:
+        description = f"must be 1 to {high}, got {value}"
+        raise InvalidInput(f"{field} {description}", violations=[Violation(field, description)])
+    return value
+
+
+def _check(new: NewMemory) -> None:
+    drafts.check_request_id(new.request_id)
+    drafts.check(new.draft)
+
+
+def _fault_of(item: NewMemory | MemoryBoxError) -> MemoryBoxError | None:
+    if isinstance(item, MemoryBoxError):
+        return item
+    try:
+        _check(item)
+    except InvalidInput as fault:
+        return fault
+    return None
+
+
+async def _outcome(keeping: Awaitable[Memory]) -> Memory | MemoryBoxError:
+    try:
+        return await keeping
+    except MemoryBoxError as error:
+        return error
+
+
+def _check_batch(items: Sequence[NewMemory | MemoryBoxError]) -> None:
+    size = sum(len(item.draft.content.encode()) for item in items if isinstance(item, NewMemory))
+    if not 1 <= len(items) <= MAX_BATCH:
+        description = f"must be 1 to {MAX_BATCH} items, got {len(items)}"
+    elif size > MAX_BATCH_BYTES:
+        description = f"must hold at most {MAX_BATCH_BYTES} bytes of content together, got {size}"
+    else:
+        return
+    raise InvalidInput(f"requests {description}", violations=[Violation("requests", description)])
+
+
+def _id(memory_id: str) -> str:
+    if not memory_id:
+        raise InvalidInput("memory_id must be given", violations=[Violation("memory_id", "must be given")])
+    return memory_id

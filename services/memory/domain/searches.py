@@ -1,0 +1,188 @@
+"""Finding memories: what a search request means, when it degrades, and how its pages follow each other."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from services.memory.domain import keyword
+from services.memory.domain.memories import bounded, utc_now
+from services.memory.domain.memory import Embedding, Json
+from services.memory.domain.paging import Pager
+from services.memory.domain.ports import (
+    Embedder,
+    EmbeddingSpace,
+    EmbeddingUnavailable,
+    InputKind,
+    MemoryStore,
+    SearchHit,
+    SearchMode,
+    SearchPage,
+    SearchPlan,
+)
+from services.mesh.caller import Caller
+from services.mesh.errors import InvalidInput, Violation
+
+MAX_QUERY_LENGTH = 2048
+MAX_TOP_K = 1000
+DEFAULT_TOP_K = 10
+MAX_HITS_A_PAGE = 100
+MAX_HIGHLIGHTS = 16
+KEYWORD_ONLY = (
+    "No vector could be had for the query (the embedding service does not answer); these hits were found by words only."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search as asked; zeros and None stand for the defaults."""
+
+    query: str
+    top_k: int = 0
+    page_size: int = 0
+    page_token: str = ""
+    min_score: float | None = None
+    mode: SearchMode = SearchMode.HYBRID
+    bucket: str = ""
+    query_vector: tuple[float, ...] = ()
+
+    def binding(self) -> Json:
+        """Return what a page token is bound to: everything but the page."""
+        return {
+            "rpc": "SearchMemories",
+            "query": self.query,
+            "top_k": self.top_k,
+            "min_score": self.min_score,
+            "mode": self.mode,
+            "bucket": self.bucket,
+            "query_vector": self.query_vector,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Highlighted:
+    """A hit and where the query's words stand in its content, as code point ranges."""
+
+    hit: SearchHit
+    highlights: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer to a search: a page of hits, and how it was really made."""
+
+    hits: tuple[Highlighted, ...]
+    next_page_token: str
+    mode: SearchMode
+    space: EmbeddingSpace | None
+    threshold: float
+    terms: tuple[str, ...]
+    page: SearchPage
+    warnings: tuple[str, ...]
+
+
+class Searches:
+    """The use cases of finding."""
+
+    def __init__(self, store: MemoryStore, embedder: Embedder, clock: Callable[[], datetime] = utc_now) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._clock = clock
+        self._pager = Pager(store.secrets.token_key)
+
+    async def search(self, caller: Caller, search: Search) -> Found:
+        """Return one page. Raises ``InvalidInput``, ``InvalidPageToken``, and in mode VECTOR ``EmbeddingUnavailable``."""
+        _check(search)
+        top_k = bounded("top_k", search.top_k, DEFAULT_TOP_K, MAX_TOP_K)
+        limit = bounded("page_size", search.page_size, min(top_k, MAX_HITS_A_PAGE), MAX_HITS_A_PAGE)
+        now = self._clock()
+        state = self._pager.open(search.page_token, caller, search.binding(), now) if search.page_token else {}
+        mode, space, embedding = await self._vector(search, state.get("mode"))
+        terms = () if mode is SearchMode.VECTOR else tuple(keyword.tokenize(search.query))
+        plan = SearchPlan(
+            mode=mode,
+            now=now,
+            top_k=top_k,
+            limit=min(limit, top_k - state.get("offset", 0)),
+            threshold=_threshold(search, space),
+            offset=state.get("offset", 0),
+            terms=terms,
+            embedding=embedding,
+            min_score=search.min_score,
+            bucket=search.bucket or None,
+            snapshot=state.get("snapshot"),
+        )
+        page = await self._store.search(caller, plan)
+        warnings = (KEYWORD_ONLY,) if mode is not search.mode else ()
+        return Found(
+            hits=tuple(Highlighted(hit, _highlights(hit, terms)) for hit in page.hits),
+            next_page_token=self._next(caller, search, plan, page),
+            mode=mode,
+            space=space,
+            threshold=plan.threshold,
+            terms=terms,
+            page=page,
+            warnings=warnings,
+        )
+
+    async def _vector(
+        self, search: Search, mode: str | None
+    ) -> tuple[SearchMode, EmbeddingSpace | None, Embedding | None]:
+        """Return the mode that can be had, and the query's vector where one is needed; a next page keeps the first one's *mode*."""
+        if search.query_vector and search.mode is not SearchMode.KEYWORD:
+            space = await self._embedder.active_space()
+            return search.mode, space, _given(search.query_vector, space)
+        if mode == SearchMode.KEYWORD or (search.mode is SearchMode.KEYWORD and search.min_score is None):
+            return SearchMode.KEYWORD, None, None
+        try:
+            space, (embedding,) = await self._embedder.embed([search.query], InputKind.QUERY)
+        except EmbeddingUnavailable:
+            if search.mode is SearchMode.VECTOR or mode is not None:  # a next page cannot change its ranking
+                raise
+            return SearchMode.KEYWORD, None, None
+        return search.mode, space, embedding
+
+    def _next(self, caller: Caller, search: Search, plan: SearchPlan, page: SearchPage) -> str:
+        offset = plan.offset + len(page.hits)
+        if not page.more or offset >= plan.top_k:
+            return ""
+        state = {"offset": offset, "snapshot": page.snapshot, "mode": plan.mode}
+        return self._pager.seal(caller, search.binding(), state, plan.now)
+
+
+def _threshold(search: Search, space: EmbeddingSpace | None) -> float:
+    """Return the cosine below which dense candidates are cut; without a vector there are none."""
+    if search.min_score is not None:
+        return search.min_score
+    return space.threshold if space else 1.0
+
+
+def _highlights(hit: SearchHit, terms: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    return tuple(keyword.highlights(hit.memory.content, terms, MAX_HIGHLIGHTS)) if terms else ()
+
+
+def _check(search: Search) -> None:
+    violations = []
+    by_vector_alone = search.mode is SearchMode.VECTOR and search.query_vector
+    if not search.query and not by_vector_alone:
+        violations.append(Violation("query", f"must be 1 to {MAX_QUERY_LENGTH} code points"))
+    if len(search.query) > MAX_QUERY_LENGTH:
+        violations.append(Violation("query", f"must be 1 to {MAX_QUERY_LENGTH} code points, got {len(search.query)}"))
+    if search.min_score is not None and not -1.0 <= search.min_score <= 1.0:
+        violations.append(Violation("min_score", f"must be -1 to 1, got {search.min_score}"))
+    if not all(map(math.isfinite, search.query_vector)):
+        violations.append(Violation("query_vector", "must hold finite numbers only"))
+    elif search.query_vector and not any(search.query_vector):
+        violations.append(Violation("query_vector", "must not be all zero"))
+    if violations:
+        raise InvalidInput(f"{violations[0].field} {violations[0].description}", violations=violations)
+
+
+def _given(values: tuple[float, ...], space: EmbeddingSpace) -> Embedding:
+    if len(values) != space.dimension:
+        description = f"must have {space.dimension} numbers, as {space.name} has; got {len(values)}"
+        raise InvalidInput(f"query_vector {description}", violations=[Violation("query_vector", description)])
+    exact = np.asarray(values, dtype=np.float64)
+    return Embedding(space.name, (exact / np.linalg.norm(exact)).astype(np.float32))

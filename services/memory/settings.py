@@ -1,0 +1,23 @@
+"""Settings of the memory service."""
+
+from dataclasses import dataclass
+
+from services.mesh.config import integer, one_of, setting
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the memory service alone knows."""
+
+    integrity_check: str = setting(
+        "MEMORYBOX_INTEGRITY_CHECK",
+        default="quick",
+        parse=one_of("quick", "full"),
+        doc="How stored data are checked at start: `quick`, or `full`, which also compares every index.",
+    )
+    readers: int = setting(
+        "MEMORYBOX_MEMORY_READERS",
+        default=4,
+        parse=integer(1, 64),
+        doc="Threads that read and search the embedded store.",
+    )

@@ -1,0 +1,88 @@
+"""A memory store that shows in traces and metrics; wraps any other."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from opentelemetry.trace import SpanKind, StatusCode
+
+from services.memory.domain.memory import Embedding, Memory
+from services.memory.domain.ports import (
+    ListPage,
+    ListPlan,
+    MemoryStore,
+    SearchPage,
+    SearchPlan,
+    StoreSecrets,
+    UnitOfWork,
+)
+from services.mesh.caller import Caller
+from services.mesh.telemetry import ERROR_TYPE, Telemetry
+
+SYSTEM = "sqlite"
+
+
+class TracedMemoryStore:
+    """Passes everything on, each call in a span of its own."""
+
+    def __init__(self, store: MemoryStore, telemetry: Telemetry, system: str = SYSTEM) -> None:
+        self._store = store
+        self._system = system
+        self._tracer = telemetry.tracer
+        self._duration = telemetry.duration_histogram("db.client.operation.duration", "Time of a store operation.")
+
+    @property
+    def secrets(self) -> StoreSecrets:
+        """The wrapped store's."""
+        return self._store.secrets
+
+    async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
+        """Pass on."""
+        async with self._span("apply"):
+            return await self._store.apply(work)
+
+    async def get(self, caller: Caller, memory_id: str, now: datetime) -> Memory:
+        """Pass on."""
+        async with self._span("get"):
+            return await self._store.get(caller, memory_id, now)
+
+    async def get_embedding(self, caller: Caller, memory_id: str, now: datetime) -> Embedding:
+        """Pass on."""
+        async with self._span("get_embedding"):
+            return await self._store.get_embedding(caller, memory_id, now)
+
+    async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
+        """Pass on."""
+        async with self._span("list"):
+            return await self._store.list(caller, plan)
+
+    async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
+        """Pass on."""
+        async with self._span("search"):
+            return await self._store.search(caller, plan)
+
+    async def count(self, caller: Caller, now: datetime) -> int:
+        """Pass on."""
+        async with self._span("count"):
+            return await self._store.count(caller, now)
+
+    @asynccontextmanager
+    async def _span(self, operation: str) -> AsyncIterator[None]:
+        attributes = {"db.system.name": self._system, "db.operation.name": operation, "db.collection.name": "memories"}
+        start = time.perf_counter()
+        with self._tracer.start_as_current_span(
+            f"{operation} memories",
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except BaseException as error:
+                span.set_attribute(ERROR_TYPE, type(error).__name__)
+                span.set_status(StatusCode.ERROR)
+                raise
+            finally:
+                self._duration.record(time.perf_counter() - start, attributes)
