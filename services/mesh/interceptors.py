@@ -1,4 +1,4 @@
-"""What happens around every RPC on the server side, in one list: telemetry, errors, identity, deadline."""
+"""What happens around every RPC on the server side, in one list: telemetry, errors, identity, deadline, decoding."""
 
 import asyncio
 import inspect
@@ -11,12 +11,13 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 from opentelemetry.trace import SpanKind, StatusCode
 
 from services.mesh.access import AccessPolicy
 from services.mesh.caller import Caller
-from services.mesh.errors import DeadlineExceeded, MemoryBoxError, Unauthenticated
+from services.mesh.errors import DeadlineExceeded, InvalidInput, MemoryBoxError, Unauthenticated
 from services.mesh.identity import ACTING, AUTHORIZATION, SUBJECT_HEADER, SUBJECT_TOKEN, HopVerifier
 from services.mesh.status import to_status
 from services.mesh.telemetry import ERROR_TYPE, RPC_METHOD, RPC_STATUS, RPC_SYSTEM, Telemetry, remote_context
@@ -64,14 +65,18 @@ class AroundInterceptor(grpc.aio.ServerInterceptor):
         return _wrapped(handler, lambda context: self.around(handler_call_details, context))
 
 
+def _kind_and_function(handler: "Handler") -> tuple[str, Any]:
+    kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
+    return kind, getattr(handler, kind)
+
+
 def _texts(details: grpc.HandlerCallDetails, *names: str) -> dict[str, str]:
     """Return the text metadata called *names*."""
     return {key: value for key, value in details.invocation_metadata or () if key in names and isinstance(value, str)}
 
 
 def _wrapped(handler: "Handler", around: Around) -> "Handler":
-    kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
-    inner = getattr(handler, kind)
+    kind, inner = _kind_and_function(handler)
     wrapped: Any
     if inspect.isasyncgenfunction(inner):
 
@@ -189,6 +194,57 @@ class DeadlineInterceptor(AroundInterceptor):
         yield
 
 
+class DecodingInterceptor(grpc.aio.ServerInterceptor):
+    """Parses requests inside the other interceptors; the innermost.
+
+    grpc itself answers bytes that are no message, such as text that is not UTF-8, with INTERNAL; they are the caller's fault.
+    """
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        """Give grpc a handler of bytes."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.request_deserializer is None or handler_call_details.method.startswith(EXEMPT):
+            return handler
+        return _decoding(handler, handler.request_deserializer)
+
+
+def _decoding(handler: "Handler", parse: Callable[[bytes], Any]) -> "Handler":
+    kind, inner = _kind_and_function(handler)
+    decode = _each_parsed if handler.request_streaming else _parsed
+    decoding: Any
+    if inspect.isasyncgenfunction(inner):
+
+        async def decoding(data: Any, context: "Context") -> AsyncIterator[Any]:
+            async with aclosing(inner(decode(data, parse), context)) as messages:
+                async for message in messages:
+                    yield message
+
+    else:
+
+        async def decoding(data: Any, context: "Context") -> Any:
+            return await inner(decode(data, parse), context)
+
+    make = getattr(grpc, f"{kind}_rpc_method_handler")
+    result: Handler = make(decoding, response_serializer=handler.response_serializer)
+    return result
+
+
+def _parsed(data: bytes, parse: Callable[[bytes], Any]) -> Any:
+    try:
+        return parse(data)
+    except DecodeError:
+        raise InvalidInput("the request is not a well-formed message of its type; text must be UTF-8") from None
+
+
+async def _each_parsed(stream: AsyncIterator[bytes], parse: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+    async for data in stream:
+        yield _parsed(data, parse)
+
+
 def server_interceptors(
     telemetry: Telemetry, verifier: HopVerifier, policy: AccessPolicy
 ) -> Sequence[grpc.aio.ServerInterceptor]:
@@ -198,4 +254,5 @@ def server_interceptors(
         ErrorInterceptor(),
         IdentityInterceptor(verifier, policy),
         DeadlineInterceptor(),
+        DecodingInterceptor(),
     )
