@@ -14,7 +14,9 @@ from services.gateway.transcoder.errors import (
 )
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.rules import Route
-from services.gateway.transcoder.transcoder import CallContext, Match, Transcoder
+from services.gateway.transcoder.serving import CallContext
+from services.gateway.transcoder.table import Match
+from services.gateway.transcoder.transcoder import Transcoder
 
 __all__ = [
     "CallContext",

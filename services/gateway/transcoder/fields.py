@@ -21,6 +21,16 @@ TEXT_MESSAGES = WRAPPERS | {
 JSON_MESSAGES = frozenset({"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"})
 WELL_KNOWN = TEXT_MESSAGES | JSON_MESSAGES | frozenset({"google.protobuf.Any", "google.protobuf.Empty"})
 
+_ID_KINDS = frozenset(
+    {
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_UINT32,
+        FieldDescriptor.CPPTYPE_UINT64,
+        FieldDescriptor.CPPTYPE_STRING,
+    }
+)
+
 HTTP_BODY = "google.api.HttpBody"
 
 
@@ -98,3 +108,10 @@ def oneof_rival(tree: Tree, path: FieldPath) -> str:
                     return str(other.name)
         at = at.get(field.name)
     return ""
+
+
+def is_id_field(field: FieldDescriptor | None) -> bool:
+    """Return whether *field* can be an event id: a singular string or integer."""
+    if field is None or field.is_repeated:
+        return False
+    return bool(field.cpp_type in _ID_KINDS and field.type != FieldDescriptor.TYPE_BYTES)

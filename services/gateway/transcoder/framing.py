@@ -2,12 +2,12 @@
 
 from typing import Protocol
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from services.gateway.transcoder import negotiation
+from services.gateway.transcoder.fields import is_id_field
 from services.gateway.transcoder.options import Options
-from services.gateway.transcoder.reader import INTEGERS
 from services.gateway.transcoder.response import Printed
 
 
@@ -114,13 +114,6 @@ class Bytes:
 
     def end(self) -> bytes:
         return b""
-
-
-def is_id_field(field: FieldDescriptor | None) -> bool:
-    """Return whether *field* can be an event id: a singular string or integer."""
-    if field is None or field.is_repeated:
-        return False
-    return field.type == FieldDescriptor.TYPE_STRING or field.type in INTEGERS
 
 
 def framing_of(content_type: str, message: Descriptor, options: Options) -> Framing:

@@ -8,6 +8,8 @@ from services.gateway.transcoder.errors import INVALID_ARGUMENT, refusal
 JSON = "application/json"
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
+ALTERNATIVES = {"sse": SSE, "ndjson": NDJSON, "json": JSON}
+"""Values of the query parameter ``$alt``, which outranks Accept."""
 NDJSON_TYPES = frozenset(
     {
         NDJSON,

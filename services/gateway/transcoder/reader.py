@@ -272,7 +272,7 @@ def _from_text(convert: Callable[[str], Any], text: str) -> Any:
     try:
         return convert(text)
     except ValueError as error:
-        raise JsonRefused(str(error)) from None
+        raise JsonRefused(f"{error}, got {json_type(text)}") from None
 
 
 def from_string(kind: str, convert: Callable[[str], Any]) -> Reader:

@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf import message_factory
 from google.protobuf.message import Message
 
-from services.gateway.transcoder import patch
+from services.gateway.transcoder import negotiation, patch
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.errors import (
     RESOURCE_EXHAUSTED,
@@ -23,6 +23,7 @@ from services.gateway.transcoder.fields import (
     FieldPath,
     Tree,
     holder,
+    is_id_field,
     message_name,
     oneof_rival,
     resolve,
@@ -32,7 +33,7 @@ from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.paths import decode_variable
 from services.gateway.transcoder.query import BadQuery, QueryBinder, split_query
 from services.gateway.transcoder.reader import JsonRefused
-from services.gateway.transcoder.rules import Binding
+from services.gateway.transcoder.rules import SERVER_STREAM, Binding
 from services.gateway.transcoder.text import TextReader, text_reader
 
 Values = list[tuple[FieldPath, Any]]
@@ -46,9 +47,13 @@ class BoundValues:
     query: Values = field(default_factory=list)
     headers: Values = field(default_factory=list)
     by_if_match: bool = False
+    resume: Values = field(default_factory=list)
+    """Last-Event-ID, for a field that nothing else sets."""
+    alt: str = ""
+    """Stream type that the query asks for."""
 
     def __bool__(self) -> bool:
-        return bool(self.path or self.query or self.headers)
+        return bool(self.path or self.query or self.headers or self.resume)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class RequestReader:
         self._query = QueryBinder(message, binding.body, codec, options)
         self._variables = [(variable, path, text_reader(path.leaf, codec)) for variable, path in binding.variables]
         self._headers = self._header_fields()
+        self._streams = binding.route.kind == SERVER_STREAM
+        self._resume = self._resume_field() if self._streams else None
         self.takes_body = bool(binding.route.body)
         body = binding.body
         self.takes_http_body = self.takes_body and (
@@ -91,6 +98,13 @@ class RequestReader:
                 found.setdefault(header.lower(), _HeaderField(header.lower(), path, read))
         return list(found.values())
 
+    def _resume_field(self) -> _HeaderField | None:
+        field = self._descriptor.fields_by_name.get(self._options.sse_id_field)
+        if field is None or not is_id_field(field):
+            return None
+        path = FieldPath(field.name, (field,))
+        return _HeaderField("last-event-id", path, text_reader(field, self._codec))
+
     def bind(self, segments: Sequence[str], raw_query: str, headers: Mapping[str, str]) -> BoundValues:
         """Convert path, query and header values, or raise one 400 that names all that is wrong."""
         violations: list[Violation] = []
@@ -101,11 +115,38 @@ class RequestReader:
             except BadQuery as error:
                 violations.append(error.violation)
             else:
+                if self._streams:
+                    pairs = self._take_alt(pairs, bound, violations)
                 bound.query = self._bind_query(pairs, violations)
         self._bind_headers(bound, headers, violations)
+        if self._resume is not None and "Last-Event-ID" in headers:
+            self._bind_resume(self._resume, bound, headers["Last-Event-ID"], violations)
         if violations:
             raise bad_request(violations)
         return bound
+
+    @staticmethod
+    def _take_alt(
+        pairs: list[tuple[str, str]], bound: BoundValues, violations: list[Violation]
+    ) -> list[tuple[str, str]]:
+        """Take ``$alt`` out of the query of a stream."""
+        for name, value in pairs:
+            if name == "$alt":
+                bound.alt = negotiation.ALTERNATIVES.get(value, "")
+                if not bound.alt:
+                    violations.append((name, f"must be one of {', '.join(negotiation.ALTERNATIVES)}"))
+        return [pair for pair in pairs if pair[0] != "$alt"]
+
+    @staticmethod
+    def _bind_resume(resume: _HeaderField, bound: BoundValues, text: str, violations: list[Violation]) -> None:
+        """Bind Last-Event-ID; it wins over the query, as EventSource repeats the old URL."""
+        try:
+            value = resume.read(text)
+        except ValueError as error:
+            violations.append((resume.path.text, f"{error} (header {resume.header})"))
+            return
+        bound.query = [pair for pair in bound.query if pair[0].text != resume.path.text]
+        bound.resume.append((resume.path, value))
 
     def _bind_path(self, segments: Sequence[str], violations: list[Violation]) -> Values:
         values: Values = []
@@ -209,6 +250,8 @@ class RequestReader:
             self._put(tree, path, value, violations, overwrite=False)
         for path, value in bound.headers:
             self._put(tree, path, value, violations, overwrite=False)
+        for path, value in bound.resume:
+            tree.setdefault(path.leaf.name, value)
 
     @staticmethod
     def _put(tree: Tree, path: FieldPath, value: Any, violations: list[Violation], *, overwrite: bool) -> None:

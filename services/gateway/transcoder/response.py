@@ -40,6 +40,7 @@ class ResponsePrinter:
         field = binding.response_field
         name = binding.method.output_type.full_name if field is None else message_name(field)
         self.is_http_body = name == HTTP_BODY and not (field is not None and field.is_repeated)
+        self.message_type = binding.method.output_type
         self._logged_at = -_LOG_EVERY_S
 
     def parse(self, data: bytes) -> Message:

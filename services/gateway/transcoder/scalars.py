@@ -25,6 +25,8 @@ MAX_DURATION_S = 315_576_000_000  # google/protobuf/duration.proto: about 10 000
 NANOS = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_MAX_EXACT_FLOAT32 = 2.0**24  # integers beyond have shorter texts than all their digits
+_MAX_FLOAT32_TEXT = 3.4028235e38  # the shortest text of the largest 32-bit float; more rounds to infinity
 _MAX_INTEGER_DIGITS = 20  # of a 64-bit number with its sign
 
 Bounds = tuple[int, int]
@@ -80,11 +82,11 @@ def check_float32(value: float) -> float:
 
 def shortest_float32(value: float) -> float:
     """Return the float with the fewest digits that is the same 32-bit float as *value*."""
-    if not math.isfinite(value) or value.is_integer():
+    if not math.isfinite(value) or (value.is_integer() and abs(value) <= _MAX_EXACT_FLOAT32):
         return value
     for digits in range(6, 9):
         short = float(f"{value:.{digits}g}")
-        if struct.unpack("<f", struct.pack("<f", short))[0] == value:
+        if abs(short) <= _MAX_FLOAT32_TEXT and struct.unpack("<f", struct.pack("<f", short))[0] == value:
             return short
     return float(f"{value:.9g}")
 

@@ -1,0 +1,171 @@
+"""From a matched request to its answer: unary calls, server streams, client streams."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from aiohttp import web
+
+from services.gateway.transcoder import body as bodies
+from services.gateway.transcoder import metadata as md
+from services.gateway.transcoder import negotiation
+from services.gateway.transcoder.calls import Channel, Multicallables, RpcErrors, only_call_cancelled, unusable
+from services.gateway.transcoder.codec import JsonCodec
+from services.gateway.transcoder.compression import compress
+from services.gateway.transcoder.errors import CANCELLED, DEADLINE_EXCEEDED, UNIMPLEMENTED, bad_request, refusal
+from services.gateway.transcoder.options import Options
+from services.gateway.transcoder.request import BoundValues
+from services.gateway.transcoder.rules import BIDI, CLIENT_STREAM, SERVER_STREAM, UNARY
+from services.gateway.transcoder.stream import ServerStream
+from services.gateway.transcoder.table import Match, Plan
+from services.gateway.transcoder.upload import Upload
+
+_FACTORY = {UNARY: "unary_unary", SERVER_STREAM: "unary_stream", CLIENT_STREAM: "stream_unary"}
+
+
+@dataclass(slots=True, kw_only=True)
+class CallContext:
+    """What the edge knows about a request."""
+
+    channels: Callable[[str], Channel]
+    """Gives the channel of a full service name. Channels are kept for the life of the process."""
+    metadata: Sequence[tuple[str, str | bytes]] = ()
+    """Trusted metadata; replaces what the request's own headers say under these names."""
+    match: Match | None = None
+    """The result of ``Transcoder.match`` for this request, if the edge has it already."""
+    request_id: str = ""
+    """Shown to callers in place of internal error texts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One request on its way to a backend; *deadline* is on the monotonic clock."""
+
+    request: web.Request
+    context: CallContext
+    plan: Plan
+    bound: BoundValues
+    metadata: md.Metadata
+    deadline: float
+
+    def left_s(self) -> float:
+        """Return the time left, or raise 504."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise refusal(DEADLINE_EXCEEDED, "the deadline passed before the call began")
+        return left
+
+
+class Server:
+    """Serves matched requests of one route table."""
+
+    def __init__(self, codec: JsonCodec, options: Options) -> None:
+        self._codec = codec
+        self._options = options
+        self._calls = Multicallables()
+        self._errors = RpcErrors(options)
+
+    async def serve(self, request: web.Request, context: CallContext, match: Match) -> web.StreamResponse:
+        """Answer *request*; refusals and backend errors are ``HttpError``."""
+        options = self._options
+        md.check_headers(request.headers, options)
+        bodies.check_framing(request)
+        plan = match.plan
+        kind = plan.route.kind
+        if kind == BIDI:
+            raise refusal(UNIMPLEMENTED, "bidirectional streams are not served over plain HTTP")
+        timeout = md.timeout_s(request.headers, options, streaming=kind != UNARY)
+        exchange = Exchange(
+            request=request,
+            context=context,
+            plan=plan,
+            bound=plan.reader.bind(match.segments, request.rel_url.raw_query_string, request.headers),
+            metadata=md.request_metadata(request.headers, options, context.metadata),
+            deadline=time.monotonic() + timeout,
+        )
+        if kind == SERVER_STREAM:
+            return await self._server_stream(exchange)
+        return await self._single(exchange)
+
+    async def _single(self, exchange: Exchange) -> web.Response:
+        """Serve a method with one response."""
+        if exchange.plan.route.kind == CLIENT_STREAM:
+            upload = Upload(exchange.request, exchange.plan.reader, self._options)
+            call = self._multicallable(exchange)(timeout=exchange.left_s(), metadata=exchange.metadata)
+            answer = upload.run(call, exchange.bound)
+        else:
+            data = await self._message(exchange)
+            call = self._multicallable(exchange)(data, timeout=exchange.left_s(), metadata=exchange.metadata)
+            answer = call
+        try:
+            raw = await answer
+            initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+        except grpc.aio.AioRpcError as error:
+            by_if_match, request_id = exchange.bound.by_if_match, exchange.context.request_id
+            raise self._errors.translate(error, by_if_match=by_if_match, request_id=request_id) from None
+        except grpc.aio.BaseError as error:
+            raise unusable(error) from error
+        except asyncio.CancelledError:
+            if only_call_cancelled(call):
+                raise refusal(CANCELLED, "the call was cancelled") from None
+            raise
+        response = self._answer(exchange.plan, raw, initial, trailing)
+        await compress(exchange.request, response, self._options)
+        if not exchange.request.content.is_eof():
+            response.force_close()  # the answer came before the body ended
+        return response
+
+    def _answer(self, plan: Plan, raw: bytes, initial: Any, trailing: Any) -> web.Response:
+        options = self._options
+        printed = plan.printer.print(plan.printer.parse(raw))
+        response = web.Response(body=printed.body)
+        headers = response.headers
+        headers["Content-Type"] = printed.content_type
+        headers["X-Content-Type-Options"] = "nosniff"
+        for name, value in md.response_headers(initial, options.response_headers):
+            headers.add(name, value)
+        if options.response_trailers:
+            for name, value in md.response_headers(trailing, options.response_trailers, "Grpc-Trailer-"):
+                headers.add(name, value)
+        return response
+
+    async def _server_stream(self, exchange: Exchange) -> web.StreamResponse:
+        stream = ServerStream(exchange.request, exchange.plan.printer, self._codec, self._options, exchange.bound.alt)
+        data = await self._message(exchange)
+        call = self._multicallable(exchange)(data, timeout=exchange.left_s(), metadata=exchange.metadata)
+        return await stream.run(call, self._errors, exchange.context.request_id)
+
+    def _multicallable(self, exchange: Exchange) -> Any:
+        plan = exchange.plan
+        channel = exchange.context.channels(plan.service)
+        return self._calls.get(channel, _FACTORY[plan.route.kind], plan.route.grpc_method)
+
+    async def _message(self, exchange: Exchange) -> bytes:
+        """Return the wire form of the single request message."""
+        request, reader = exchange.request, exchange.plan.reader
+        body = b""
+        if request.body_exists:
+            try:
+                async with asyncio.timeout(exchange.left_s()):
+                    body = await self._body(request, exchange.plan)
+            except TimeoutError:
+                raise refusal(DEADLINE_EXCEEDED, "the deadline passed while reading the body") from None
+        return reader.message(body, request.headers.get("Content-Type", ""), exchange.bound)
+
+    async def _body(self, request: web.Request, plan: Plan) -> bytes:
+        limit = self._options.max_body
+        if not plan.reader.takes_body:
+            body = await bodies.read_body(request, limit)
+            if body.strip() and self._options.unexpected_body == "reject":
+                raise bad_request([("", "this method takes no body")])
+            return b""
+        check = not plan.reader.takes_http_body
+        if check and request.content_length:
+            negotiation.check_json(request.headers.get("Content-Type"), streaming=False)
+        body = await bodies.read_body(request, limit)
+        if check and body and request.content_length is None:
+            negotiation.check_json(request.headers.get("Content-Type"), streaming=False)
+        return body

@@ -1,0 +1,110 @@
+"""The route table: bindings compiled into plans, found by method and raw path."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.gateway.transcoder.codec import JsonCodec
+from services.gateway.transcoder.descriptors import DescriptorError
+from services.gateway.transcoder.errors import (
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    OK,
+    UNIMPLEMENTED,
+    HttpError,
+    refusal,
+)
+from services.gateway.transcoder.options import Options
+from services.gateway.transcoder.paths import BadPath, split_path, split_verb
+from services.gateway.transcoder.request import RequestReader
+from services.gateway.transcoder.response import ResponsePrinter
+from services.gateway.transcoder.router import Candidate, Router, allowed_methods, best
+from services.gateway.transcoder.rules import UNARY, Binding, Route, where
+from services.gateway.transcoder.template import decode_literal
+
+
+class Plan:
+    """All that serving one binding needs, compiled once."""
+
+    __slots__ = ("binding", "printer", "reader", "route", "service")
+
+    def __init__(self, binding: Binding, codec: JsonCodec, options: Options) -> None:
+        self.binding = binding
+        self.route = binding.route
+        self.service: str = binding.method.containing_service.full_name
+        self.reader = RequestReader(binding, codec, options)
+        self.printer = ResponsePrinter(binding, codec)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where a request goes, known before its body is read."""
+
+    route: Route
+    plan: Plan
+    segments: Sequence[str]
+    """Raw path segments, without the verb."""
+
+
+class RouteTable:
+    """All plans of one transcoder; two at one place are a ``DescriptorError``."""
+
+    def __init__(self, bindings: Sequence[Binding], codec: JsonCodec, options: Options) -> None:
+        self._strict_slash = options.strict_slash
+        self._router: Router[Plan] = Router()
+        for binding in bindings:
+            rival = self._router.add(binding.route.http_method, binding.template, Plan(binding, codec, options))
+            if rival is not None:
+                raise DescriptorError(
+                    f"{where(binding)} and {where(rival.binding)}: both are served at "
+                    f"{binding.route.http_method} {binding.route.template}"
+                )
+
+    def match(self, method: str, raw_path: str) -> Match:
+        """Return the match of a request; see ``Transcoder.match``."""
+        if method == "OPTIONS" and raw_path == "*":
+            raise _no_content([])
+        try:
+            raw, trailing = split_path(raw_path)
+        except BadPath as error:
+            raise refusal(INVALID_ARGUMENT, str(error)) from None
+        if trailing and self._strict_slash:
+            raise refusal(NOT_FOUND, "no such path")
+        segments, fitting = self._fitting(raw, verb_allowed=not trailing)
+        if not fitting:
+            raise refusal(NOT_FOUND, "no such path")
+        plan = best(fitting, method) or _automatic_head(fitting, method)
+        if plan is None:
+            raise _wrong_method(fitting, method)
+        return Match(plan.route, plan, segments)
+
+    def _fitting(self, raw: list[str], *, verb_allowed: bool) -> tuple[list[str], list[Candidate[Plan]]]:
+        """Return segments and fitting templates: those with a verb first, under any method."""
+        if self._router.has_verbs and raw and verb_allowed:
+            head, verb = split_verb(raw[-1])
+            if verb:
+                cut = [*raw[:-1], head]
+                fitting = self._router.fitting([decode_literal(part) for part in cut], verb)
+                if fitting:
+                    return cut, fitting
+        return raw, self._router.fitting([decode_literal(part) for part in raw], "")
+
+
+def _automatic_head(fitting: Sequence[Candidate[Plan]], method: str) -> Plan | None:
+    plan = best(fitting, "GET") if method == "HEAD" else None
+    return plan if plan is not None and plan.route.kind == UNARY else None
+
+
+def _wrong_method(fitting: Sequence[Candidate[Plan]], method: str) -> HttpError:
+    methods = allowed_methods(fitting)
+    allow = set(methods) | {"OPTIONS"}
+    if any(plan.route.kind == UNARY for plan in methods.get("GET", ())):
+        allow.add("HEAD")
+    if method == "OPTIONS":
+        return _no_content(sorted(allow))
+    listed = ", ".join(sorted(allow))
+    return refusal(UNIMPLEMENTED, f"this path is served for {listed}", http_status=405, headers=[("Allow", listed)])
+
+
+def _no_content(allow: Sequence[str]) -> HttpError:
+    headers = [("Allow", ", ".join(allow))] if allow else []
+    return refusal(OK, "", http_status=204, headers=headers)

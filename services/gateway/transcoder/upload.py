@@ -1,0 +1,105 @@
+"""Client streams: a body of many elements becomes a stream of request messages."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from aiohttp import web
+
+from services.gateway.transcoder import negotiation
+from services.gateway.transcoder.body import body_chunks
+from services.gateway.transcoder.elements import array_elements, ndjson_lines
+from services.gateway.transcoder.errors import HttpError
+from services.gateway.transcoder.options import Options
+from services.gateway.transcoder.request import BoundValues, RequestReader
+
+MAX_CHUNK = 1024 * 1024  # of an upload; gRPC servers refuse messages over 4 MiB by default
+
+Element = tuple[str, bytes, str]
+"""Name for errors, bytes, content type."""
+
+
+class Upload:
+    """Feeds one call from a request body, reading on only when the backend has room."""
+
+    def __init__(self, request: web.Request, reader: RequestReader, options: Options) -> None:
+        self._request = request
+        self._reader = reader
+        self._options = options
+        self._ndjson = False
+        if not reader.takes_http_body and request.body_exists and request.content_length != 0:
+            self._ndjson = negotiation.check_json(request.headers.get("Content-Type"), streaming=True)
+
+    async def run(self, call: Any, bound: BoundValues) -> bytes:
+        """Send all messages and return the response.
+
+        A bad element or a body cut short cancels the call, so that the backend never takes the messages
+        before it for all. The response may come before the body ends.
+        """
+        pump = asyncio.ensure_future(self._pump(call, bound))
+        answer = asyncio.ensure_future(_response(call))
+        try:
+            await asyncio.wait([pump, answer], return_when=asyncio.FIRST_COMPLETED)
+            if pump.done() and not answer.done():
+                await pump
+            return await answer
+        finally:
+            if not answer.done():
+                call.cancel()
+            await _discard(pump, answer)
+
+    async def _pump(self, call: Any, bound: BoundValues) -> None:
+        empty = BoundValues()
+        async for name, body, content_type in self._elements():
+            try:
+                data = self._reader.message(body, content_type, bound)
+            except HttpError as error:
+                error.status.message = f"{name}: {error.status.message}"
+                raise
+            try:
+                await call.write(data)
+            except (asyncio.InvalidStateError, grpc.aio.BaseError):
+                return  # the call has ended; its status says why
+            bound = empty
+        await call.done_writing()
+
+    async def _elements(self) -> AsyncIterator[Element]:
+        chunks = body_chunks(self._request) if self._request.body_exists else _nothing()
+        if self._reader.takes_http_body:
+            async for element in self._pieces(chunks):
+                yield element
+            return
+        if not self._request.body_exists:
+            return
+        cut = ndjson_lines if self._ndjson else array_elements
+        async for name, body in cut(chunks, self._options.max_message):
+            yield name, body, ""
+
+    async def _pieces(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Element]:
+        """Yield an upload's bytes; only the first piece names its content type, an empty body is one piece."""
+        content_type = self._request.headers.get("Content-Type", "")
+        first = True
+        async for chunk in chunks:
+            for start in range(0, len(chunk), MAX_CHUNK):
+                yield "body", chunk[start : start + MAX_CHUNK], content_type if first else ""
+                first = False
+        if first:
+            yield "body", b"", content_type
+
+
+async def _response(call: Any) -> bytes:
+    response: bytes = await call
+    return response
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+async def _discard(*tasks: asyncio.Future[Any]) -> None:
+    """End *tasks* and take note of their errors; the one that matters was raised already."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
