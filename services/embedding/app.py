@@ -28,7 +28,7 @@ async def build(mesh: Mesh, settings: EmbeddingSettings | None = None) -> Servic
     from services.embedding.backends.local import LocalEmbedder  # loads ONNX Runtime
 
     embedder = await asyncio.to_thread(LocalEmbedder.load, settings.workers)
-    mesh.stack.callback(embedder.close)
+    mesh.stack.push_async_callback(embedder.close)
     embeddings = Embeddings(
         embedder,
         VectorCache(settings.cache_mib * _MIB),

@@ -82,7 +82,7 @@ class LocalEmbedder:
         """The model and its space."""
         return self._model
 
-    def submit(self, texts: Sequence[str], kind: InputKind) -> Sequence[asyncio.Future[TextVector]]:  # noqa: ARG002
+    def submit(self, texts: Sequence[str], kind: InputKind) -> Sequence[asyncio.Future[TextVector]]:
         """Queue *texts* as one lane. The model has no prefixes, so *kind* makes no difference."""
         loop = asyncio.get_running_loop()
         lane = _Lane()
@@ -95,12 +95,12 @@ class LocalEmbedder:
         self._dispatch()
         return futures
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Fail what still waits and end the workers after the windows they are computing."""
         self._round.clear()
-        for future in list(self._open):
+        for future in [future for future in self._open if not future.done()]:
             future.set_exception(BackendUnavailable("the embedding service is stopping"))
-        self._pool.shutdown(wait=True)
+        await asyncio.to_thread(self._pool.shutdown)
 
     def _enter(self, lane: _Lane) -> None:
         if not lane.in_turn:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from services.embedding.domain.cache import VectorCache
 from services.embedding.domain.embedder import Embedder, EmbeddingModel, InputKind, TextVector
@@ -109,7 +110,7 @@ class Embeddings:
         for key, future, size in zip(new, futures, sizes, strict=True):
             self._flights[key] = _Flight(future, size)
             self._waiting_bytes += size
-            future.add_done_callback(lambda done, key=key: self._landed(key, done))
+            future.add_done_callback(partial(self._landed, key))
 
     def _landed(self, key: bytes, future: asyncio.Future[TextVector]) -> None:
         self._remove(key, future)
