@@ -1,0 +1,298 @@
+"""Wires the gateway: Memory Box's own API in front of its mesh, or anyone's services from their descriptors."""
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from services.gateway.edge.auth import Authenticator, open_authenticator
+from services.gateway.edge.connection import ConnectionLimits
+from services.gateway.edge.cors import Cors
+from services.gateway.edge.exchange import Recorder
+from services.gateway.edge.front import Behind, Front
+from services.gateway.edge.limits import BodyPace, InFlight
+from services.gateway.edge.pages import own_pages, probe_pages, without_clashes
+from services.gateway.edge.server import PublicServer
+from services.gateway.settings import GatewaySettings
+from services.gateway.transcoder import DescriptorError, Options, Route, Transcoder
+from services.gateway.transcoder.calls import Channel
+from services.gateway.transcoder.rules import UNARY
+from services.mesh import logs
+from services.mesh.channels import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES, GatewayCredentials, MeshChannel
+from services.mesh.config import BadSettings, MeshSettings, load
+from services.mesh.identity import SUBJECT_HEADER, HopSigner
+from services.mesh.keys import GATEWAY, KeyFolder
+from services.mesh.lifetime import until_told_to_stop
+from services.mesh.ops import Readiness, start_ops
+from services.mesh.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+# Which process serves what. A service or method that has no HTTP rule is not reachable from outside.
+AUDIENCES: Mapping[str, str] = {
+    "memorybox.memory.v1.MemoryService": "memory",
+    "memorybox.governance.v1.GovernanceService": "memory",
+    "memorybox.governance.v1.AuditService": "memory",
+    "memorybox.governance.v1.OperationService": "memory",
+    "memorybox.embedding.v1.EmbeddingService": "embedding",
+}
+# Reads that are POST in HTTP; like GET they may be repeated when a service was not there.
+READS = frozenset(
+    {
+        "BatchGetMemories",
+        "BatchSearchMemories",
+        "CountMemories",
+        "EmbedTexts",
+        "FacetMemories",
+        "FindDuplicateMemories",
+        "SearchMemories",
+    }
+)
+# What the mesh says of callers, and what Snowflake's ingress says: no client may say it by `Grpc-Metadata-`.
+IDENTITY_METADATA = (
+    SUBJECT_HEADER,
+    "x-memorybox-user",
+    "x-memorybox-roles",
+    "sf-context-current-user",
+    "sf-context-current-user-email",
+    "sf-context-current-user-token",
+    "tracestate",
+    "baggage",
+)
+# The edge sets these itself; passing the client's on would name a trace twice.
+_TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage"})
+_LOOK_AT_UPSTREAMS_S = 2.0
+
+
+def memorybox_options(settings: GatewaySettings) -> Options:
+    """Return how Memory Box's own API is transcoded."""
+    return Options(
+        default_routes=False,
+        emit_defaults=True,
+        header_fields=(("If-Match", "etag"), ("Idempotency-Key", "request_id")),
+        allowed_headers=("x-request-id", "accept-language"),
+        denied_metadata=IDENTITY_METADATA,
+        default_timeout=settings.default_timeout_s,
+        max_timeout=settings.max_timeout_s,
+        max_stream_timeout=settings.max_stream_timeout_s,
+        max_body=settings.max_body,
+        max_message=MAX_MESSAGE_BYTES,
+        max_response=MAX_MESSAGE_BYTES,
+        cors_origins=settings.cors_origins,
+        expose_internal_errors=settings.expose_internal_errors,
+    )
+
+
+def memorybox_transcoder(settings: GatewaySettings) -> Transcoder:
+    """Return the routes of Memory Box, from the descriptors that ship with the package."""
+    descriptors = (resources.files("memorybox") / "descriptors.binpb").read_bytes()
+    return Transcoder([descriptors], memorybox_options(settings), services=AUDIENCES.keys())
+
+
+def stranger_transcoder(descriptor_sets: Sequence[Path], options: Options, services: Collection[str]) -> Transcoder:
+    """Return the routes of someone else's *services*; all that the sets declare when there are none."""
+    options = dataclasses.replace(
+        options, allowed_headers=tuple(name for name in options.allowed_headers if name not in _TRACE_HEADERS)
+    )
+    sets = [path.read_bytes() for path in descriptor_sets]
+    return Transcoder(sets, options, services=services or None)
+
+
+def route_lines(routes: Sequence[Route]) -> list[str]:
+    """Return the route table as text: HTTP method, template, gRPC method, and the kind of a streaming method."""
+    wide = max((len(route.http_method) for route in routes), default=0)
+    deep = max((len(route.template) for route in routes), default=0)
+    return [
+        f"{route.http_method:{wide}}  {route.template:{deep}}  {route.grpc_method}"
+        f"{'' if route.kind == UNARY else f'  ({route.kind})'}"
+        for route in routes
+    ]
+
+
+def retryable(routes: Sequence[Route]) -> dict[str, list[str]]:
+    """Return, by audience, the ``package.Service/Method`` names that are safe to repeat."""
+    found: dict[str, list[str]] = {}
+    for route in routes:
+        service, _, method = route.grpc_method.lstrip("/").partition("/")
+        if route.kind == UNARY and (route.http_method == "GET" or method in READS):
+            found.setdefault(AUDIENCES[service], []).append(f"{service}/{method}")
+    return {audience: sorted(set(names)) for audience, names in found.items()}
+
+
+async def serve(environ: Mapping[str, str] | None = None) -> None:
+    """Serve Memory Box until told to stop, then drain. Raises ``BadSettings``, ``PortTaken``, ``KeysMissing``."""
+    mesh, settings = _load(environ)
+    logs.configure(GATEWAY, mesh.log_level)
+    authenticator = open_authenticator(mesh.bind, settings)
+    transcoder = memorybox_transcoder(settings)
+    signer = HopSigner(KeyFolder(mesh.keys_dir), GATEWAY)
+    for audience in sorted(set(AUDIENCES.values())):
+        signer.token(audience)  # without a key every call would fail; better not to start
+
+    def behind(parts: Parts) -> Behind:
+        channels = _mesh_channels(transcoder, mesh, signer, parts)
+        watch = asyncio.create_task(_note_upstreams(channels, parts.readiness))
+        parts.stack.callback(watch.cancel)
+        return Behind(
+            transcoder=transcoder,
+            channels=lambda service: channels[AUDIENCES[service]],
+            meshed=True,
+            max_body=settings.max_body,
+            pages=own_pages(parts.readiness),
+        )
+
+    await _run(mesh, settings, authenticator, behind, environ)
+
+
+async def serve_stranger(
+    descriptor_sets: Sequence[Path],
+    upstreams: Mapping[str, str],
+    options: Options,
+    *,
+    environ: Mapping[str, str] | None = None,
+    bind: str | None = None,
+    port: int | None = None,
+    auth: str | None = None,
+) -> None:
+    """Front anyone's gRPC services until told to stop: no keys, no data folder, no hop tokens.
+
+    *upstreams* maps full service names to gRPC targets; *bind*, *port* and *auth* replace what the environment says.
+    Raises ``DescriptorError``, ``BadSettings``, ``PortTaken``.
+    """
+    mesh, settings = _load(environ)
+    mesh = dataclasses.replace(mesh, bind=bind or mesh.bind, http_port=port or mesh.http_port)
+    settings = dataclasses.replace(
+        settings, auth=auth or settings.auth, cors_origins=options.cors_origins or settings.cors_origins
+    )
+    logs.configure(GATEWAY, mesh.log_level)
+    authenticator = open_authenticator(mesh.bind, settings, lenient=True)
+    transcoder = stranger_transcoder(descriptor_sets, options, upstreams.keys())
+    for warning in transcoder.warnings:
+        log.warning(warning)
+
+    def behind(parts: Parts) -> Behind:
+        channels = _plain_channels(upstreams, options, parts.stack)
+        return Behind(
+            transcoder=transcoder,
+            channels=channels.__getitem__,
+            meshed=False,
+            max_body=options.max_body,
+            pages=without_clashes(probe_pages(parts.readiness), transcoder.routes),
+            forms=options.form_fallback,
+        )
+
+    await _run(mesh, settings, authenticator, behind, environ)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the process has for whatever lies behind its edge; what must be closed goes on ``stack``."""
+
+    telemetry: Telemetry
+    readiness: Readiness
+    stack: AsyncExitStack
+
+
+async def _run(
+    mesh: MeshSettings,
+    settings: GatewaySettings,
+    authenticator: Authenticator,
+    make_behind: Callable[[Parts], Behind],
+    environ: Mapping[str, str] | None,
+) -> None:
+    telemetry = Telemetry(GATEWAY, mesh)
+    try:
+        async with AsyncExitStack() as stack:
+            stopped = asyncio.ensure_future(until_told_to_stop(environ))
+            stack.callback(stopped.cancel)
+            parts = Parts(telemetry, Readiness(), stack)
+            recorder = Recorder(telemetry, mesh.trace_inbound)
+            server = public_server(make_behind(parts), settings, authenticator, recorder, parts.readiness)
+            ops = await start_ops(mesh.bind, mesh.ops_port(GATEWAY), parts.readiness, telemetry)
+            stack.push_async_callback(ops.cleanup)
+            await server.start(mesh.bind, mesh.http_port, "MEMORYBOX_HTTP_PORT")
+            stack.push_async_callback(server.close)
+            log.info("ready", extra={"port": mesh.http_port, "auth": settings.auth})
+            reason = await stopped
+            log.info("draining", extra={"reason": reason})
+            await server.drain(mesh.drain_s, mesh.grace_s)
+    finally:
+        await asyncio.to_thread(telemetry.shutdown)
+
+
+def public_server(
+    behind: Behind,
+    settings: GatewaySettings,
+    authenticator: Authenticator,
+    recorder: Recorder,
+    readiness: Readiness,
+) -> PublicServer:
+    """Put the edge before *behind*, not yet listening; raises ``DescriptorError`` when a route has the path of a page."""
+    for route in behind.transcoder.routes:
+        if route.template in behind.pages:
+            raise DescriptorError(f"{route.grpc_method}: {route.template} is a page of the gateway")
+    front = Front(
+        behind,
+        authenticator=authenticator,
+        recorder=recorder,
+        readiness=readiness,
+        in_flight=InFlight(settings.max_in_flight),
+        pace=BodyPace(settings.body_timeout_s, settings.body_grace_s, settings.min_body_rate),
+        cors=Cors(settings.cors_origins),
+    )
+    limits = ConnectionLimits(settings.max_connections, settings.header_timeout_s, settings.idle_timeout_s)
+    return PublicServer(front, readiness, limits)
+
+
+def _mesh_channels(
+    transcoder: Transcoder, mesh: MeshSettings, signer: HopSigner, parts: Parts
+) -> dict[str, MeshChannel]:
+    channels = {}
+    for audience, names in retryable(transcoder.routes).items():
+        channel = MeshChannel(audience, mesh, parts.telemetry, GatewayCredentials(signer), retryable=names)
+        parts.stack.push_async_callback(channel.close)
+        channels[audience] = channel
+    return channels
+
+
+def _plain_channels(upstreams: Mapping[str, str], options: Options, stack: AsyncExitStack) -> dict[str, Channel]:
+    arguments = [
+        *((name, value) for name, value in CHANNEL_OPTIONS if "message_length" not in name),
+        ("grpc.max_receive_message_length", options.max_response),
+        ("grpc.max_send_message_length", -1),  # what is too long has been refused by max_message
+    ]
+    by_target: dict[str, Channel] = {}
+    for target in set(upstreams.values()):
+        channel = grpc.aio.insecure_channel(target, options=arguments)
+        stack.push_async_callback(channel.close)
+        by_target[target] = channel
+    return {service: by_target[target] for service, target in upstreams.items()}
+
+
+async def _note_upstreams(channels: Mapping[str, MeshChannel], readiness: Readiness) -> None:
+    """Keep the state of each upstream beside the readiness; it informs, and never makes the gateway unready."""
+    while True:
+        readiness.notes.update((name, channel.connectivity()) for name, channel in channels.items())
+        await asyncio.sleep(_LOOK_AT_UPSTREAMS_S)
+
+
+def _load(environ: Mapping[str, str] | None) -> tuple[MeshSettings, GatewaySettings]:
+    """Return both settings, or raise one ``BadSettings`` with the faults of both."""
+    loaded: list[Any] = []
+    faults: list[str] = []
+    for cls in (MeshSettings, GatewaySettings):
+        try:
+            loaded.append(load(cls, environ))
+        except BadSettings as error:
+            faults.append(error.message)
+    if faults:
+        raise BadSettings("\n".join(faults))
+    mesh, settings = loaded
+    return mesh, settings

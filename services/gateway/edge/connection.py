@@ -1,0 +1,133 @@
+"""Connections of the public port: how many, how patient with headers, and what a broken request is told."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.http_parser import HttpRequestParser
+
+from services.gateway.edge.headers import SERVER, secure
+from services.gateway.edge.refusals import refuse
+from services.mesh.errors import FailedPrecondition
+
+log = logging.getLogger(__name__)
+
+LINGER_S = 5.0  # how long the rest of a refused body is read, so that the answer arrives
+_BUSY_BODY = b'{"code":14,"message":"too many connections"}'
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nServer: %b\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
+    b"X-Content-Type-Options: nosniff\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+) % (SERVER.encode(), len(_BUSY_BODY), _BUSY_BODY)
+
+
+class UnsafeParser(FailedPrecondition):
+    """aiohttp runs on its pure-Python parser, which has let smuggled requests through (CVE-2025-69224)."""
+
+    reason = "UNSAFE_PARSER"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """``header_s`` is the time from a request's first byte, or from connecting, to the end of its headers."""
+
+    most: int
+    header_s: float
+    idle_s: float
+
+
+class EdgeConnection(web.RequestHandler):
+    """A connection that closes itself when headers do not come, and answers broken requests without echoing them."""
+
+    __slots__ = ("_busy", "_header_s", "_header_timer", "_over")
+
+    def __init__(self, manager: web.Server, limits: ConnectionLimits, **kwargs: Any) -> None:
+        super().__init__(manager, keepalive_timeout=limits.idle_s, **kwargs)
+        self._header_s = limits.header_s
+        self._over = len(manager.connections) >= limits.most
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._busy = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a request, or say that there are too many connections."""
+        if self._over:
+            self.close()
+            over = cast("asyncio.Transport", transport)
+            over.write(_BUSY)
+            over.close()
+            return
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the timer with the connection."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; the first bytes of a further request start the clock for its headers."""
+        if not self._busy and self._header_timer is None and data:
+            self._wait_for_headers()
+        super().data_received(data)
+
+    def request_begins(self) -> None:
+        """Note that all headers of a request are there."""
+        self._busy = True
+        self._stop_waiting()
+
+    def request_ends(self) -> None:
+        """Note that the request is answered."""
+        self._busy = False
+
+    def _wait_for_headers(self) -> None:
+        self._header_timer = self._loop.call_later(self._header_s, self._close_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _close_slow(self) -> None:
+        log.info("closed a connection that sent no whole header in time")
+        self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what the parser refused, and what went wrong outside any handler, in a neutral form.
+
+        *message* is not told: aiohttp's texts echo what the client sent.
+        """
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("an answer is under way already")
+        if status >= 500:  # noqa: PLR2004 HTTP server errors
+            log.error("request failed outside its handler", exc_info=exc)
+            error = refuse(500, "internal error", reason="INTERNAL")
+        else:
+            log.info("refused a malformed request", extra={"fault": type(exc).__name__})
+            error = refuse(400, "the request is not valid HTTP/1.1", reason="MALFORMED_REQUEST")
+        response = error.response()
+        secure(response.headers)
+        response.force_close()
+        return response
+
+
+def connections(server: web.Server, limits: ConnectionLimits) -> Callable[[], EdgeConnection]:
+    """Return the factory of *server*'s connections; raises ``UnsafeParser`` without aiohttp's C parser."""
+    if "_http_parser" not in HttpRequestParser.__module__:
+        raise UnsafeParser("aiohttp's C extension is missing, or AIOHTTP_NO_EXTENSIONS is set; unset it or reinstall")
+    loop = asyncio.get_running_loop()
+
+    def factory() -> EdgeConnection:
+        # Content codings are undone by the transcoder, within its limits.
+        return EdgeConnection(
+            server, limits, loop=loop, access_log=None, auto_decompress=False, lingering_time=LINGER_S
+        )
+
+    return factory

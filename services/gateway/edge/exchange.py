@@ -1,0 +1,142 @@
+"""One request and its answer as they are told: the span, the histogram and the access log line of it."""
+
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode
+
+from services.mesh.telemetry import ERROR_TYPE, Telemetry, remote_context, trace_headers
+
+log = logging.getLogger("services.gateway.access")
+
+CLIENT_GONE = 499  # never sent; stands in logs for a client that did not wait
+SERVER_ERROR = 500
+# Methods of RFC 9110 and RFC 5789; others count as one, so that callers cannot make label values up.
+KNOWN_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+OTHER_METHOD = "_OTHER"
+PROBES = frozenset({"/livez", "/readyz"})
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known of a request so far. ``route`` is the template, never the path: paths name memories and people."""
+
+    method: str
+    span: Span
+    traceparent: str
+    tracestate: str
+    begin: float
+    route: str = ""
+    user: str = ""
+    reason: str = ""
+    status: int = 0
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that this request belongs to, in hex."""
+        return f"{self.span.get_span_context().trace_id:032x}"
+
+
+EXCHANGE = web.RequestKey("exchange", Exchange)
+
+
+class Recorder:
+    """Tells every exchange once: as a SERVER span, in the request histogram, and as an access log line."""
+
+    def __init__(self, telemetry: Telemetry, inbound: str) -> None:
+        self._tracer = telemetry.tracer
+        self._links = inbound == "link"
+        self._duration = telemetry.duration_histogram("http.server.request.duration", "Time of a public request.")
+        self._active = telemetry.meter.create_up_down_counter(
+            "http.server.active_requests", unit="{request}", description="Public requests under way."
+        )
+        # Users are told apart within the life of this process, and cannot be guessed from the log.
+        self._pseudonym_key = secrets.token_bytes(16)
+
+    @contextmanager
+    def exchange(self, request: web.BaseRequest) -> Iterator[Exchange]:
+        """Record what happens in the block; spans begun in it are children of the request's."""
+        method = request.method if request.method in KNOWN_METHODS else OTHER_METHOD
+        span = self._span(request, method)
+        labels = {"http.request.method": method, "url.scheme": "http"}
+        self._active.add(1, labels)
+        with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
+            carrier = trace_headers()
+            exchange = Exchange(
+                method, span, carrier.get("traceparent", ""), carrier.get("tracestate", ""), time.perf_counter()
+            )
+            try:
+                yield exchange
+            finally:
+                self._active.add(-1, labels)
+                self._record(exchange, labels)
+
+    def _span(self, request: web.BaseRequest, method: str) -> Span:
+        attributes = {
+            "http.request.method": method,
+            "url.scheme": "http",
+            "network.protocol.version": f"{request.version.major}.{request.version.minor}",
+        }
+        # Of several traceparent headers none counts, and baggage is dropped: only these two names are read.
+        sent = request.headers.getall("traceparent", [])
+        carrier = {"traceparent": sent[0]} if len(sent) == 1 else {}
+        if carrier and "tracestate" in request.headers:
+            carrier["tracestate"] = ",".join(request.headers.getall("tracestate"))
+        theirs = trace.get_current_span(remote_context(carrier)).get_span_context()
+        if not theirs.is_valid:
+            return self._tracer.start_span(method, Context(), SpanKind.SERVER, attributes)
+        if self._links:
+            return self._tracer.start_span(method, Context(), SpanKind.SERVER, attributes, links=[Link(theirs)])
+        return self._tracer.start_span(method, remote_context(carrier), SpanKind.SERVER, attributes)
+
+    def _record(self, exchange: Exchange, labels: dict[str, str]) -> None:
+        took_s = time.perf_counter() - exchange.begin
+        told: dict[str, str | int] = dict(labels)
+        if exchange.route:
+            told["http.route"] = exchange.route
+            exchange.span.update_name(f"{exchange.method} {exchange.route}")
+            # The template stands for the path: what its variables hold names memories and people.
+            exchange.span.set_attributes({"http.route": exchange.route, "url.path": exchange.route})
+        if exchange.status != CLIENT_GONE:
+            told["http.response.status_code"] = exchange.status
+            exchange.span.set_attribute("http.response.status_code", exchange.status)
+        error = self._error(exchange.status)
+        if error:
+            told[ERROR_TYPE] = error
+            exchange.span.set_attribute(ERROR_TYPE, error)
+        if exchange.status >= SERVER_ERROR:
+            exchange.span.set_status(StatusCode.ERROR)
+        self._duration.record(took_s, told)
+        self._log(exchange, took_s)
+        exchange.span.end()
+
+    @staticmethod
+    def _error(status: int) -> str:
+        if status == CLIENT_GONE:
+            return "client_gone"
+        return str(status) if status >= SERVER_ERROR else ""
+
+    def _log(self, exchange: Exchange, took_s: float) -> None:
+        level = logging.DEBUG if exchange.route in PROBES else logging.INFO
+        fields = {
+            "method": exchange.method,
+            "route": exchange.route,
+            "status": exchange.status,
+            "ms": round(took_s * 1000, 2),
+            "user": self._pseudonym(exchange.user),
+            "reason": exchange.reason,
+        }
+        log.log(level, "request", extra={name: value for name, value in fields.items() if value != ""})
+
+    def _pseudonym(self, user: str) -> str:
+        if not user:
+            return ""
+        return hashlib.blake2b(user.encode(), key=self._pseudonym_key, digest_size=6).hexdigest()

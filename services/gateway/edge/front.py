@@ -1,0 +1,217 @@
+"""The way of every request: route, who calls, how much, then the transcoder. Whatever happens is answered as google.rpc.Status."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from services.gateway.edge.arrival import arrival
+from services.gateway.edge.auth import Authenticator
+from services.gateway.edge.connection import EdgeConnection
+from services.gateway.edge.cors import Cors
+from services.gateway.edge.exchange import CLIENT_GONE, EXCHANGE, Exchange, Recorder
+from services.gateway.edge.headers import secure
+from services.gateway.edge.limits import BodyPace, InFlight, paced_body
+from services.gateway.edge.pages import Page, Pages
+from services.gateway.edge.refusals import reason_of, refuse
+from services.gateway.transcoder import CallContext, HttpError, Match, Transcoder, error_response, from_aiohttp
+from services.gateway.transcoder.calls import Channel
+from services.gateway.transcoder.rules import UNARY
+from services.mesh.errors import MemoryBoxError
+from services.mesh.identity import ACTING
+from services.mesh.keys import KeyNotFound, KeysMissing
+from services.mesh.ops import Readiness
+from services.mesh.status import to_status
+
+log = logging.getLogger(__name__)
+
+_OVERLOAD = 503
+_PAGE_METHODS = "GET, HEAD, OPTIONS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """What lies behind the edge. ``forms`` says that urlencoded forms are a way to call (option ``form_fallback``).
+
+    ``meshed`` channels add identity and trace to calls themselves; calls by others get the trace here.
+    """
+
+    transcoder: Transcoder
+    channels: Callable[[str], Channel]
+    meshed: bool
+    max_body: int
+    pages: Pages
+    forms: bool = False
+
+
+class Front:
+    """Serves the public port."""
+
+    def __init__(
+        self,
+        behind: Behind,
+        *,
+        authenticator: Authenticator,
+        recorder: Recorder,
+        readiness: Readiness,
+        in_flight: InFlight,
+        pace: BodyPace,
+        cors: Cors,
+    ) -> None:
+        self._behind = behind
+        self._authenticator = authenticator
+        self._recorder = recorder
+        self._readiness = readiness
+        self._pace = pace
+        self._cors = cors
+        self.in_flight = in_flight
+
+    def application(self) -> web.Application:
+        """Return the aiohttp application; it routes nothing itself."""
+
+        @web.middleware
+        async def everything(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001
+            return await self._handle(request)
+
+        app = web.Application(middlewares=[everything])
+        app.router.add_route("*", "/{path:.*}", self._handle, expect_handler=_no_answer_yet)
+        app.on_response_prepare.append(self._prepare)
+        return app
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        connection = request.protocol
+        if isinstance(connection, EdgeConnection):
+            connection.request_begins()
+        try:
+            with self._recorder.exchange(request) as exchange:
+                request[EXCHANGE] = exchange
+                response = await self._answer(request, exchange)
+                exchange.status = response.status
+                return response
+        finally:
+            if isinstance(connection, EdgeConnection):
+                connection.request_ends()
+
+    async def _answer(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
+        try:
+            response = await self._serve(request, exchange)
+        except HttpError as error:
+            exchange.reason = reason_of(error)
+            response = error.response()
+        except MemoryBoxError as error:
+            response = self._cannot_call(error, exchange)
+        except web.HTTPException as error:
+            response = from_aiohttp(error).response()
+        except asyncio.CancelledError:
+            exchange.status = CLIENT_GONE
+            raise
+        except Exception as error:
+            if isinstance(error, ConnectionError) and _is_gone(request):
+                exchange.status = CLIENT_GONE
+                raise
+            log.exception("unhandled error")
+            response = refuse(500, f"internal error (request {exchange.trace_id})", reason="INTERNAL").response()
+        if request.writer.output_size and not response.prepared:
+            # The answer had begun: ending the connection is the only way left to tell that it is not whole.
+            exchange.status = response.status
+            raise ConnectionResetError("the answer broke off")
+        if response.status == _OVERLOAD and self._behind.meshed and not response.prepared:
+            response.headers.setdefault("Retry-After", "1")
+        return response
+
+    @staticmethod
+    def _cannot_call(error: MemoryBoxError, exchange: Exchange) -> web.Response:
+        exchange.reason = error.reason
+        if isinstance(error, KeysMissing | KeyNotFound):
+            log.error("cannot sign calls: %s", error)
+            return refuse(503, "the gateway cannot vouch for callers", reason=error.reason, retry_after_s=1).response()
+        return error_response(to_status(error))
+
+    async def _serve(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
+        page = self._behind.pages.get(request.rel_url.raw_path)
+        if page is not None:
+            exchange.route = request.rel_url.raw_path
+            return _page(request.method, page)
+        with self.in_flight.one():
+            if self._cors.is_preflight(request.method, request.headers):
+                return self._preflight(request)
+            match = self._behind.transcoder.match(request.method, request.rel_url.raw_path)
+            exchange.route = match.route.template
+            return await self._call(request, exchange, match)
+
+    async def _call(self, request: web.Request, exchange: Exchange, match: Match) -> web.StreamResponse:
+        any_type = match.plan.reader.takes_http_body or self._behind.forms
+        caller = await self._authenticator.authenticate(arrival(request, takes_any_type=any_type))
+        exchange.user = caller.user
+        ACTING.set(caller)
+        await self._let_body_come(request, match)
+        async with paced_body(request, self._pace, streamed=match.route.kind != UNARY):
+            return await self._behind.transcoder.handle(
+                request,
+                CallContext(
+                    channels=self._behind.channels,
+                    metadata=[] if self._behind.meshed else _trace_metadata(exchange),
+                    match=match,
+                    request_id=exchange.trace_id,
+                ),
+            )
+
+    async def _let_body_come(self, request: web.Request, match: Match) -> None:
+        """Answer ``Expect: 100-continue`` only now that the request may come in; a body too long is not asked for."""
+        expected = request.headers.get("Expect")
+        if expected is None or request.version < (1, 1):
+            return
+        if expected.lower() != "100-continue":
+            raise refuse(417, "only Expect: 100-continue is understood", reason="UNKNOWN_EXPECTATION")
+        if match.route.kind == UNARY and (request.content_length or 0) > self._behind.max_body:
+            return
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await request.writer.drain()
+        request.writer.output_size = 0  # the answer proper has not begun
+
+    def _preflight(self, request: web.Request) -> web.Response:
+        try:
+            self._behind.transcoder.match("OPTIONS", request.rel_url.raw_path)
+        except HttpError as error:
+            if error.http_status != web.HTTPNoContent.status_code:
+                raise
+            allow = dict(error.headers).get("Allow", "")
+            return web.Response(status=204, headers=self._cors.preflight(request.headers, allow.split(", ")))
+        return web.Response(status=204, headers=self._cors.preflight(request.headers, ["OPTIONS"]))
+
+    async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        secure(response.headers)
+        self._cors.allow(request.headers, response.headers)
+        exchange = request.get(EXCHANGE)
+        if exchange is not None and exchange.traceparent:
+            response.headers["traceparent"] = exchange.traceparent
+        if self._readiness.draining:
+            response.headers["Connection"] = "close"  # clients find another instance with their next request
+            response.force_close()
+
+
+async def _no_answer_yet(_request: web.Request) -> web.StreamResponse | None:
+    """Leave ``Expect: 100-continue`` to the front, which knows whether the body is wanted."""
+    return None
+
+
+def _page(method: str, page: Page) -> web.Response:
+    if method in {"GET", "HEAD"}:
+        return page()
+    if method == "OPTIONS":
+        return web.Response(status=204, headers={"Allow": _PAGE_METHODS})
+    raise refuse(
+        405, f"this path is served for {_PAGE_METHODS}", reason="METHOD_NOT_ALLOWED", headers=[("Allow", _PAGE_METHODS)]
+    )
+
+
+def _trace_metadata(exchange: Exchange) -> list[tuple[str, str | bytes]]:
+    pairs = (("traceparent", exchange.traceparent), ("tracestate", exchange.tracestate))
+    return [(name, value) for name, value in pairs if value]
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
