@@ -1,6 +1,7 @@
 """The wiring of the embedding service."""
 
 import asyncio
+from collections.abc import Mapping
 
 from memorybox.embedding.v1 import embedding_service_pb2 as rpc_pb
 from memorybox.embedding.v1 import embedding_service_pb2_grpc as rpc_grpc
@@ -8,8 +9,9 @@ from services.embedding.domain.cache import VectorCache
 from services.embedding.domain.embeddings import Embeddings
 from services.embedding.rpc import EmbeddingServicer
 from services.embedding.settings import EmbeddingSettings
+from services.mesh import server
 from services.mesh.access import AccessTable, Who, allow
-from services.mesh.config import load
+from services.mesh.config import MeshSettings, load
 from services.mesh.errors import NotBuilt
 from services.mesh.server import Mesh, Registration, Service
 
@@ -40,3 +42,9 @@ async def build(mesh: Mesh, settings: EmbeddingSettings | None = None) -> Servic
         rpc_grpc.add_EmbeddingServiceServicer_to_server, EmbeddingServicer(embeddings), descriptor
     )
     return Service([registration], ACCESS)
+
+
+async def serve(environ: Mapping[str, str] | None = None) -> None:
+    """Run the embedding service until told to stop."""
+    settings = load(EmbeddingSettings, environ)
+    await server.run("embedding", load(MeshSettings, environ), lambda mesh: build(mesh, settings))
