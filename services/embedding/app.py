@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 
+from opentelemetry.metrics import Meter, Observation
+
 from memorybox.embedding.v1 import embedding_service_pb2 as rpc_pb
 from memorybox.embedding.v1 import embedding_service_pb2_grpc as rpc_grpc
 from services.embedding.domain.cache import VectorCache
@@ -37,6 +39,7 @@ async def build(mesh: Mesh, settings: EmbeddingSettings | None = None) -> Servic
         queue_texts=settings.queue_texts,
         queue_bytes=settings.queue_mib * _MIB,
     )
+    _measure(mesh.telemetry.meter, embeddings)
     descriptor = rpc_pb.DESCRIPTOR.services_by_name["EmbeddingService"]
     registration = Registration(
         rpc_grpc.add_EmbeddingServiceServicer_to_server, EmbeddingServicer(embeddings), descriptor
@@ -48,3 +51,20 @@ async def serve(environ: Mapping[str, str] | None = None) -> None:
     """Run the embedding service until told to stop."""
     settings = load(EmbeddingSettings, environ)
     await server.run("embedding", load(MeshSettings, environ), lambda mesh: build(mesh, settings))
+
+
+def _measure(meter: Meter, embeddings: Embeddings) -> None:
+    meter.create_observable_gauge(
+        "memorybox.embedding.waiting", [lambda _: [Observation(embeddings.waiting)]], "{text}", "Texts under way."
+    )
+    meter.create_observable_counter(
+        "memorybox.embedding.texts",
+        [
+            lambda _: [
+                Observation(embeddings.cached_texts, {"from": "cache"}),
+                Observation(embeddings.computed_texts, {"from": "model"}),
+            ]
+        ],
+        "{text}",
+        "Texts answered, by where the vector came from.",
+    )

@@ -33,7 +33,10 @@ class _Flight:
 
 
 class Embeddings:
-    """The embedding service's rules over one model. Belongs to one event loop."""
+    """The embedding service's rules over one model. Belongs to one event loop.
+
+    ``cached_texts`` and ``computed_texts`` count, since the start, what the cache answered and what the model was asked.
+    """
 
     def __init__(self, embedder: Embedder, cache: VectorCache, *, queue_texts: int, queue_bytes: int) -> None:
         self._embedder = embedder
@@ -42,6 +45,8 @@ class Embeddings:
         self._queue_bytes = queue_bytes
         self._flights: dict[bytes, _Flight] = {}
         self._waiting_bytes = 0
+        self.cached_texts = 0
+        self.computed_texts = 0
 
     @property
     def models(self) -> Sequence[EmbeddingModel]:
@@ -62,6 +67,7 @@ class Embeddings:
         self._check_space(space)
         keys = self._keys(texts, kind)
         vectors = {key: found for key in keys if (found := self._cache.get(key)) is not None}
+        self.cached_texts += len(vectors)
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in vectors}
         flights = self._board(missing, kind)
         try:
@@ -107,6 +113,7 @@ class Embeddings:
         if len(self._flights) + len(new) > self._queue_texts or self._waiting_bytes + sum(sizes) > self._queue_bytes:
             raise QueueFull(f"{len(self._flights)} texts wait already; try again later", retry_after_s=_RETRY_AFTER_S)
         futures = self._embedder.submit(list(new.values()), kind)
+        self.computed_texts += len(new)
         for key, future, size in zip(new, futures, sizes, strict=True):
             self._flights[key] = _Flight(future, size)
             self._waiting_bytes += size
