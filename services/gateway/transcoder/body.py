@@ -19,6 +19,9 @@ CODINGS = "gzip, deflate"
 MAX_GZIP_MEMBERS = 16
 MAX_RATIO = 100
 RATIO_FREE_BYTES = 1024 * 1024  # below this output any ratio passes
+# zlib's wbits for its two containers
+_GZIP = 31
+_ZLIB = 15
 _STEP = 256 * 1024  # output per step, so that a bomb is noticed early
 _INLINE_BYTES = 8 * 1024  # with MAX_RATIO at most 1 MiB of output: milliseconds
 
@@ -99,7 +102,7 @@ class Inflater:
     """Bounded gzip and deflate; *limit* caps the output in bytes, None only its ratio to the input."""
 
     def __init__(self, coding: str, limit: int | None) -> None:
-        self._wbits = 31 if coding == "gzip" else 15
+        self._wbits = _GZIP if coding == "gzip" else _ZLIB
         self._limit = limit
         self._object = zlib.decompressobj(self._wbits)
         self._members = 1
@@ -131,7 +134,7 @@ class Inflater:
 
     def _next_member(self) -> None:
         self._members += 1
-        if self._wbits != 31 or self._members > MAX_GZIP_MEMBERS:
+        if self._wbits != _GZIP or self._members > MAX_GZIP_MEMBERS:
             raise bad_request([("", "bytes follow the compressed body")])
         self._object = zlib.decompressobj(self._wbits)
 

@@ -68,7 +68,7 @@ class JsonCodec:
         options = self._options
         return json_text.parse(body, max_depth=options.max_depth, max_keys=options.max_keys)
 
-    def read_message(self, descriptor: Descriptor, value: Any) -> Tree | Message:
+    def read_message(self, descriptor: Any, value: Any) -> Tree | Message:
         """Return what a JSON *value* means for a message type."""
         return self._readers.message(descriptor)(value)  # type: ignore[no-any-return]
 
@@ -79,7 +79,8 @@ class JsonCodec:
         try:
             return self._readers.field(field)(value)
         except JsonRefused as error:
-            raise error.within(field.name)  # noqa: B904
+            error.within(field.name)
+            raise
 
     def build(self, message_class: type[Message], tree: Tree | Message) -> tuple[Message, bytes]:
         """Return the message of *tree* and its wire form."""

@@ -47,11 +47,13 @@ def load_descriptor_sets(sets: Sequence[bytes]) -> DescriptorSet:
     pool = DescriptorPool()
     for file in _dependencies_first(files):
         try:
-            pool.AddSerializedFile(file.SerializeToString())
+            pool.AddSerializedFile(file.SerializeToString())  # type: ignore[no-untyped-call]
         except (TypeError, KeyError) as error:
             raise DescriptorError(f"{file.name}: {error}") from error
     services = {
-        service.full_name: service for name in files for service in pool.FindFileByName(name).services_by_name.values()
+        service.full_name: service
+        for name in files
+        for service in pool.FindFileByName(name).services_by_name.values()  # type: ignore[no-untyped-call]
     }
     return DescriptorSet(pool, services)
 
@@ -86,7 +88,7 @@ def _content(file: descriptor_pb2.FileDescriptorProto) -> bytes:
 
 
 def _dependencies_first(
-    files: Mapping[str, descriptor_pb2.FileDescriptorProto],
+    files: dict[str, descriptor_pb2.FileDescriptorProto],
 ) -> Iterator[descriptor_pb2.FileDescriptorProto]:
     """Yield every file after its imports; iterative, as import chains may be long."""
     done: set[str] = set()

@@ -13,6 +13,8 @@ _FIRST = 2  # after "[": an element or "]"
 _NEXT = 3  # after ",": an element
 _AFTER = 4  # after "]"
 
+_SEPARATORS = (b",", b"]")
+_DEPTH = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _MARK = re.compile(rb'["\\{}\[\],]')
 
 
@@ -84,7 +86,7 @@ class ArrayScanner:
             self._state = _FIRST
         elif self._state == _FIRST and byte == b"]":
             self._state = _AFTER
-        elif self._state in {_FIRST, _NEXT} and byte not in (b",", b"]"):
+        elif self._state in {_FIRST, _NEXT} and byte not in _SEPARATORS:
             self._state = _VALUE
             return at
         else:
@@ -97,25 +99,25 @@ class ArrayScanner:
             self._escaped = False
             at += 1
         while (match := _MARK.search(chunk, at)) is not None:
-            mark = match[0]
-            at = match.end()
+            mark, at = match[0], match.end()
             if self._in_string:
-                if mark == b"\\":
-                    if at == len(chunk):
-                        self._escaped = True
-                        break
-                    at += 1
-                elif mark == b'"':
-                    self._in_string = False
+                at = self._string_mark(mark, at, len(chunk))
             elif mark == b'"':
                 self._in_string = True
-            elif mark in (b"{", b"["):
-                self._depth += 1
-            elif self._depth == 0 and mark in (b",", b"]"):
+            elif self._depth == 0 and mark in _SEPARATORS:
                 return match.start(), True
-            elif mark in (b"}", b"]"):
-                self._depth -= 1
+            else:
+                self._depth += _DEPTH.get(mark, 0)
         return len(chunk), False
+
+    def _string_mark(self, mark: bytes, at: int, size: int) -> int:
+        """Read a mark inside a string; return where to go on."""
+        if mark == b'"':
+            self._in_string = False
+        elif mark == b"\\":
+            self._escaped = at == size  # the escaped byte comes with the next chunk
+            return at + 1
+        return at
 
     def _take(self, separator: bytes) -> bytes:
         element = bytes(self._element).strip(_WHITESPACE)

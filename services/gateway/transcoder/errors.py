@@ -5,6 +5,7 @@ import functools
 import math
 import re
 from collections.abc import Iterable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from google.protobuf import any_pb2, descriptor_pool
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
+from services.gateway.transcoder import scalars
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.reader import JsonRefused
@@ -143,7 +145,7 @@ def error_response(
 ) -> web.Response:
     """Return the answer for *status*: its JSON, its HTTP status, and the headers it calls for."""
     number = http_status or HTTP_STATUS.get(status.code, 500)
-    if number < 400:
+    if number < HTTPStatus.BAD_REQUEST:
         response = web.Response(status=number)
     else:
         body = status_json(status, codec)
@@ -153,12 +155,12 @@ def error_response(
     for name, value in headers:
         if _HEADER_VALUE.fullmatch(value):
             response.headers.add(name, value)
-    if number == 401 and "WWW-Authenticate" not in response.headers:
+    if number == HTTPStatus.UNAUTHORIZED and "WWW-Authenticate" not in response.headers:
         response.headers["WWW-Authenticate"] = "Bearer"
     delay = retry_after(status)
-    if delay and number in {429, 503}:
+    if delay and number in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         response.headers["Retry-After"] = str(delay)
-    if number == 413:
+    if number == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         response.force_close()  # the rest of the body is not worth reading
     return response
 
@@ -171,7 +173,7 @@ def retry_after(status: status_pb2.Status) -> int:
                 delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay
             except DecodeError:
                 continue
-            return max(1, math.ceil(delay.seconds + delay.nanos / 1e9))
+            return max(1, int(delay.seconds + math.ceil(delay.nanos / scalars.NANOS)))
     return 0
 
 
@@ -204,14 +206,14 @@ def _detail(detail: any_pb2.Any, codec: JsonCodec | None) -> dict[str, Any]:
 @functools.cache
 def default_codec() -> JsonCodec:
     """Return a codec for the installed types, google.rpc's error details among them."""
-    return JsonCodec(descriptor_pool.Default(), Options())
+    return JsonCodec(descriptor_pool.Default(), Options())  # type: ignore[no-untyped-call]
 
 
 def from_aiohttp(error: web.HTTPException) -> HttpError:
     """Return aiohttp's own refusal as ours, with its headers that callers need."""
     number = error.status
-    code = CODE_OF_HTTP.get(number, INVALID_ARGUMENT if number < 500 else UNKNOWN)
+    code = CODE_OF_HTTP.get(number, INVALID_ARGUMENT if number < HTTPStatus.INTERNAL_SERVER_ERROR else UNKNOWN)
     kept = {"allow", "location", "retry-after", "www-authenticate"}
     headers = [(name, value) for name, value in error.headers.items() if name.lower() in kept]
-    message = "" if number < 400 else error.reason
+    message = "" if number < HTTPStatus.BAD_REQUEST else error.reason
     return refusal(code, message, http_status=number, headers=headers)

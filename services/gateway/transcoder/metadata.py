@@ -103,6 +103,10 @@ def _from_base64(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
+def _to_base64(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii").rstrip("=")
+
+
 def response_headers(
     metadata: Iterable[tuple[str, str | bytes]], allowed: Sequence[str], prefix: str = ""
 ) -> list[tuple[str, str]]:
@@ -111,10 +115,7 @@ def response_headers(
     for name, value in metadata:
         if name not in allowed or name in _NEVER_OUT:
             continue
-        if isinstance(value, bytes):
-            text = base64.b64encode(value).decode("ascii").rstrip("=")
-        else:
-            text = value
+        text = _to_base64(value) if isinstance(value, bytes) else value
         if _VALUE.fullmatch(text):
             headers.append((prefix + name.title() if prefix else name, text))
         else:

@@ -67,4 +67,4 @@ def _named(value: dict[str, Any], message: Descriptor, prefix: str) -> Iterator[
 def _is_leaf(field: FieldDescriptor) -> bool:
     if field.is_repeated or field.message_type is None:
         return True
-    return field.message_type.full_name.startswith("google.protobuf.")
+    return message_name(field).startswith("google.protobuf.")

@@ -19,6 +19,7 @@ MAX_NAME_BYTES = 512
 MAX_REPEATED = 100
 _MAX_CACHED_NAMES = 1024
 _MAX_EDITS = 2
+_MAX_HINTED_NAME = 64  # edit distances cost time quadratic in length
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -97,9 +98,10 @@ class QueryBinder:
 
     @staticmethod
     def _add(bound: dict[str, tuple[FieldPath, Any]], path: FieldPath, value: Any) -> None:
-        known = bound.setdefault(path.text, (path, value))[1]
-        if known is value:
+        if path.text not in bound:
+            bound[path.text] = (path, value)
             return
+        known = bound[path.text][1]
         if is_map(path.leaf):
             (key,) = value
             if key in known:
@@ -163,14 +165,14 @@ class QueryBinder:
 def _inside(field: FieldDescriptor) -> Descriptor:
     if field.is_repeated or field.message_type is None or message_name(field) in WELL_KNOWN:
         raise _Unbindable(f"{field.name} is not a message")
-    return field.message_type
+    return field.message_type  # type: ignore[no-any-return]
 
 
 def _by_name(message: Descriptor, name: str) -> FieldDescriptor | None:
     for field in message.fields:
         if field.json_name == name:
-            return field
-    return message.fields_by_name.get(name)
+            return field  # type: ignore[no-any-return]
+    return message.fields_by_name.get(name)  # type: ignore[no-any-return]
 
 
 def _unknown(name: str, message: Descriptor) -> str:
@@ -180,7 +182,7 @@ def _unknown(name: str, message: Descriptor) -> str:
 
 
 def _similar(name: str, message: Descriptor) -> Iterator[str]:
-    if len(name) > 64:
+    if len(name) > _MAX_HINTED_NAME:
         return
     for edits in range(1, _MAX_EDITS + 1):
         for field in message.fields:

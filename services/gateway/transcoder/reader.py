@@ -5,7 +5,7 @@ message where the constructor would take a dict for something else (Struct and i
 """
 
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -14,9 +14,9 @@ from services.gateway.transcoder import scalars
 from services.gateway.transcoder.fields import Tree, is_map, message_name, oneof_of
 
 Reader = Callable[[Any], Any]
-Bound = TypeVar("Bound", bound="JsonRefused")
 
 MAX_MAP_ENTRIES = 100_000  # colliding integer keys cost time quadratic in their number
+MAX_SHOWN = 64  # characters of a caller's text that an error repeats
 INT32 = (-(2**31), 2**31 - 1)
 UINT32 = (0, 2**32 - 1)
 INT64 = (-(2**63), 2**63 - 1)
@@ -72,7 +72,7 @@ def json_type(value: Any) -> str:
         case int() | float():
             return f"number {value}"
         case str():
-            return f"string {value!r}" if len(value) <= 64 else "string"
+            return f"string {value!r}" if len(value) <= MAX_SHOWN else "string"
         case list():
             return "array"
         case _:
@@ -110,9 +110,7 @@ class Readers:
         return self._messages[name]
 
     def field(self, field: FieldDescriptor) -> Reader:
-        """Return the reader of the whole JSON value of *field*, never called with null
-        unless null is a value of it (``takes_null``).
-        """
+        """Return the reader of the whole value of *field*; null comes only to fields that take it."""
         known = self._fields.get(field.full_name)
         if known is None:
             known = self._fields[field.full_name] = self._field(field)
@@ -169,7 +167,8 @@ class MessageReader:
     def add(self, field: FieldDescriptor, read: Reader) -> None:
         entry = _Entry(field, read)
         self._entries.setdefault(field.name, entry)
-        self._entries[field.json_name] = entry  # a JSON name wins over another field's proto name
+        # A JSON name wins over another field's proto name.
+        self._entries[field.json_name] = entry  # type: ignore[attr-defined]
 
     def read(self, value: Any) -> Tree:
         if type(value) is not dict:
@@ -180,26 +179,28 @@ class MessageReader:
         for key, item in value.items():
             entry = self._entries.get(key)
             if entry is None:
-                if self._ignore_unknown:
-                    continue
-                raise JsonRefused(f"{self._name} has no field {key[:64]!r}").within(key[:64])
+                self._refuse_unknown(key)
+                continue
             name = entry.name
             if name in tree or name in nulls:
                 raise JsonRefused("is given under both of its names").within(name)
             if item is None and not entry.null_ok:
                 nulls.append(name)
                 continue
-            if entry.oneof:
-                rival = oneofs.setdefault(entry.oneof, name)
-                if rival != name:
-                    raise JsonRefused(f"excludes {rival!r}: same oneof").within(name)
+            if entry.oneof and oneofs.setdefault(entry.oneof, name) != name:
+                raise JsonRefused(f"excludes {oneofs[entry.oneof]!r}: same oneof").within(name)
             try:
                 read = entry.read(item)
             except JsonRefused as error:
-                raise error.within(name)  # noqa: B904, TRY201: the same error, one step up
+                error.within(name)
+                raise
             if read is not DROPPED:
                 tree[name] = read
         return tree
+
+    def _refuse_unknown(self, key: str) -> None:
+        if not self._ignore_unknown:
+            raise JsonRefused(f"{self._name} has no field {key[:MAX_SHOWN]!r}").within(key[:MAX_SHOWN])
 
 
 def _list_reader(read: Reader, *, null_ok: bool) -> Reader:
@@ -209,11 +210,10 @@ def _list_reader(read: Reader, *, null_ok: bool) -> Reader:
         items = []
         for index, item in enumerate(value):
             try:
-                if item is None and not null_ok:
-                    raise refused("element", item)
-                items.append(read(item))
+                items.append(read(item) if item is not None or null_ok else _no_null())
             except JsonRefused as error:
-                raise error.within(f"[{index}]")  # noqa: B904
+                error.within(f"[{index}]")
+                raise
         return [item for item in items if item is not DROPPED]
 
     return read_list
@@ -230,19 +230,20 @@ def _map_reader(key: FieldDescriptor, read: Reader, *, null_ok: bool) -> Reader:
         entries: dict[Any, Any] = {}
         for text, item in value.items():
             try:
-                if item is None and not null_ok:
-                    raise refused("value", item)
                 name = read_key(text)
-                if name in entries:
-                    raise JsonRefused("is a key given twice")
-                read_item = read(item)
+                read_item = read(item) if item is not None or null_ok else _no_null()
             except JsonRefused as error:
-                raise error.within(f'["{text[:64]}"]')  # noqa: B904
+                error.within(f'["{text[:MAX_SHOWN]}"]')
+                raise
             if read_item is not DROPPED:
                 entries[name] = read_item
         return entries
 
     return read_map
+
+
+def _no_null() -> NoReturn:
+    raise refused("element", None)
 
 
 def map_key_reader(key: FieldDescriptor) -> Callable[[str], Any]:
@@ -311,7 +312,7 @@ def enum_reader(enum: EnumDescriptor, *, ignore_unknown: bool) -> Reader:
     """Return a reader of names and numbers; a closed enum takes only its own numbers."""
     numbers = {value.name: value.number for value in enum.values}
     known = frozenset(numbers.values())
-    closed = enum.is_closed
+    closed = enum.is_closed  # type: ignore[attr-defined]
     is_null = enum.full_name == "google.protobuf.NullValue"
 
     def read_number(number: Any) -> int:
@@ -335,7 +336,7 @@ def enum_reader(enum: EnumDescriptor, *, ignore_unknown: bool) -> Reader:
         except JsonRefused:
             if ignore_unknown:
                 return DROPPED
-            raise JsonRefused(f"{value[:64]!r} is no value of {enum.full_name}") from None
+            raise JsonRefused(f"{value[:MAX_SHOWN]!r} is no value of {enum.full_name}") from None
 
     return read
 

@@ -266,7 +266,7 @@ class RequestReader:
         known = inside.setdefault(path.leaf.name, value)
         if overwrite:
             inside[path.leaf.name] = value
-        elif known != value:
+        elif known is not value and known != value:
             text = "is given twice, by path, query, header or body, with different values"
             violations.append((path.text, text))
 

@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf import message_factory
 from google.protobuf.message import DecodeError, Message
@@ -64,7 +65,7 @@ class ResponsePrinter:
 
     def _http_body(self, message: Message) -> Printed:
         field = self._binding.response_field
-        content = message if field is None else getattr(message, field.name)
+        content: Any = message if field is None else getattr(message, field.name)
         content_type = content.content_type or OCTETS
         if not _CONTENT_TYPE.fullmatch(content_type):
             raise self._unprintable("content_type holds control characters")

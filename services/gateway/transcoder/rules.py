@@ -202,7 +202,7 @@ def _annotation(method: MethodDescriptor) -> http_pb2.HttpRule | None:
     options = method.GetOptions()
     if not options.HasExtension(annotations_pb2.http):
         return None
-    return options.Extensions[annotations_pb2.http]  # type: ignore[no-any-return]
+    return options.Extensions[annotations_pb2.http]
 
 
 def pattern(rule: http_pb2.HttpRule) -> tuple[str, str]:

@@ -23,6 +23,7 @@ MIN_TIMESTAMP_S = -62_135_596_800  # 0001-01-01T00:00:00Z
 MAX_TIMESTAMP_S = 253_402_300_799  # 9999-12-31T23:59:59Z
 MAX_DURATION_S = 315_576_000_000  # google/protobuf/duration.proto: about 10 000 years
 NANOS = 1_000_000_000
+_MAX_HOUR, _MAX_MINUTE = 23, 59
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _MAX_EXACT_FLOAT32 = 2.0**24  # integers beyond have shorter texts than all their digits
@@ -119,7 +120,7 @@ def timestamp_from_text(text: str) -> dict[str, int]:
         raise ValueError(f"is no valid time: {error}") from None
     seconds = (moment - _EPOCH) // timedelta(seconds=1)
     if sign:
-        if int(hours) > 23 or int(minutes) > 59:
+        if int(hours) > _MAX_HOUR or int(minutes) > _MAX_MINUTE:
             raise ValueError("has an invalid offset")
         offset = int(hours) * 3600 + int(minutes) * 60
         seconds += -offset if sign == "+" else offset

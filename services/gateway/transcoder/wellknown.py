@@ -59,18 +59,22 @@ def _json_reader(descriptor: Descriptor, encode: Callable[[Any], bytes]) -> Read
     return read
 
 
+# A varint byte that has a next one carries this bit, and seven bits of the number.
+_CONTINUED = 0x80
+
+
 def _varint(value: int) -> bytes:
     out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
+    while value >= _CONTINUED:
+        out.append(value % _CONTINUED | _CONTINUED)
+        value //= _CONTINUED
     out.append(value)
     return bytes(out)
 
 
 def _delimited(tag: bytes, payload: bytes) -> bytes:
     size = len(payload)
-    return tag + (bytes((size,)) if size < 0x80 else _varint(size)) + payload
+    return tag + (bytes((size,)) if size < _CONTINUED else _varint(size)) + payload
 
 
 # Wire tags of google/protobuf/struct.proto: (field number << 3) | wire type.
@@ -146,7 +150,7 @@ def find_type(pool: DescriptorPool, url: str) -> Descriptor | None:
     if not slash or not name:
         return None
     try:
-        return pool.FindMessageTypeByName(name)
+        return pool.FindMessageTypeByName(name)  # type: ignore[no-untyped-call,no-any-return]
     except KeyError:
         return None
 

@@ -52,7 +52,7 @@ class Writers:
             ANY: self._write_any,
         }
 
-    def message(self, descriptor: Descriptor) -> Writer:
+    def message(self, descriptor: Any) -> Writer:
         """Return the writer of *descriptor*; a recursive type refers to itself."""
         name = descriptor.full_name
         known = self._messages.get(name)
@@ -77,13 +77,12 @@ class Writers:
             return out
 
         self._messages[descriptor.full_name] = write
-        for field in sorted(descriptor.fields, key=lambda item: item.number):
-            fields.append(self._field(field))
+        fields += [self._field(field) for field in sorted(descriptor.fields, key=lambda item: item.number)]
         return write
 
     def _field(self, field: FieldDescriptor) -> FieldWriter:
         name = field.name
-        key = name if self._style.preserve_proto_field_names else field.json_name
+        key = name if self._style.preserve_proto_field_names else field.json_name  # type: ignore[attr-defined]
         value = self.value(field)
         emit = self._style.emit_defaults
         if field.has_presence:
@@ -133,7 +132,8 @@ class Writers:
                 try:
                     out[write_key(name)] = write(item)
                 except Unprintable as error:
-                    raise error.within(f'["{name}"]')  # noqa: B904
+                    error.within(f'["{name}"]')
+                    raise
             return out
 
         return write_map
@@ -172,7 +172,8 @@ def guarded(write: Writer, message: Message, name: str) -> Any:
     try:
         return write(getattr(message, name))
     except Unprintable as error:
-        raise error.within(name)  # noqa: B904
+        error.within(name)
+        raise
     except UnicodeDecodeError:
         raise Unprintable("holds text that is not UTF-8").within(name) from None
 
@@ -183,7 +184,8 @@ def _each(write: Writer, items: Any) -> list[Any]:
         try:
             out.append(write(item))
         except Unprintable as error:
-            raise error.within(f"[{index}]")  # noqa: B904
+            error.within(f"[{index}]")
+            raise
     return out
 
 
@@ -249,7 +251,8 @@ def write_struct(message: Any) -> dict[str, Any]:
         try:
             out[key] = write_value(value)
         except Unprintable as error:
-            raise error.within(f'["{key[:64]}"]')  # noqa: B904
+            error.within(f'["{key[:64]}"]')
+            raise
     return out
 
 
