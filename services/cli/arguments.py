@@ -1,10 +1,12 @@
 """The command line's words: every command, its arguments and their help. Loads nothing that a command runs with."""
 
 import argparse
+import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from services.mesh.config import BUILT_SERVICES, SERVICE_OFFSETS, one_of
+from services.mesh.config import BUILT_SERVICES, SERVICE_OFFSETS, integer, one_of
 from services.mesh.errors import InvalidInput
 from services.mesh.keys import GATEWAY
 
@@ -18,6 +20,10 @@ class UsageError(InvalidInput):
 
 
 class _Parser(argparse.ArgumentParser):
+    def format_help(self) -> str:
+        module = self.get_default("more_help")  # has more options to tell of; loaded only for that
+        return super().format_help() + (importlib.import_module(module).options_help() if module else "")
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
@@ -29,8 +35,20 @@ else:
     Commands = argparse.Action
 
 
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Return what *argv* asks for; raises ``UsageError``.
+
+    ``module`` is the module whose ``run`` does the work; ``options`` has what only that module can read.
+    """
+    arguments, options = parser().parse_known_args(argv)
+    if options and arguments.action != "gateway":
+        raise UsageError(f"unrecognized arguments: {' '.join(options)}; see `memorybox {arguments.action} --help`")
+    arguments.options = options
+    return arguments
+
+
 def parser() -> argparse.ArgumentParser:
-    """Return the parser; what it parses has ``module``, the module whose ``run`` does the work."""
+    """Return the parser of the words that are the same everywhere."""
     root = _Parser(
         prog="memorybox",
         description="Remembers what people and agents tell it, and finds it again by meaning.",
@@ -84,7 +102,12 @@ def _add_gateway(commands: Commands) -> None:
         json=False,
     )
     gateway.add_argument(
-        "--descriptor-set", type=Path, required=True, metavar="FILE", help="a FileDescriptorSet with all imports"
+        "--descriptor-set",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="a FileDescriptorSet with all its imports; repeatable",
     )
     gateway.add_argument(
         "--upstream",
@@ -93,11 +116,10 @@ def _add_gateway(commands: Commands) -> None:
         metavar="package.Service=host:port",
         help="where a service answers; once for each service",
     )
-    gateway.set_defaults(option=[])
-    gateway.epilog = (
-        "Every option of the transcoder is a flag too, such as --default-timeout=30s or --emit-defaults=on."
-    )
-    gateway.set_defaults(takes_options=True)
+    gateway.add_argument("--bind", metavar="ADDRESS", help="address to listen on (MEMORYBOX_BIND)")
+    gateway.add_argument("--http-port", type=_port, metavar="PORT", help="port to listen on (MEMORYBOX_HTTP_PORT)")
+    gateway.add_argument("--auth", choices=("dev", "oidc", "spcs"), help="who says who calls (MEMORYBOX_AUTH)")
+    gateway.set_defaults(more_help="services.cli.stranger")
 
 
 def _add_content(commands: Commands) -> None:
@@ -156,6 +178,13 @@ def _add_keys(commands: Commands) -> None:
 def _mode(text: str) -> str:
     try:
         return one_of("VECTOR", "KEYWORD", "HYBRID")(text.upper())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _port(text: str) -> int:
+    try:
+        return integer(1, 65535)(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
-from services.cli.arguments import UsageError, parser
+from services.cli.arguments import UsageError, parse
 from services.mesh.config import process_environment
 from services.mesh.errors import MemoryBoxError
 
@@ -22,7 +22,7 @@ def main() -> int:
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command and return its exit code. Only the command's own module is loaded, so that small ones are quick."""
     try:
-        arguments = parser().parse_args(argv)
+        arguments = parse(argv)
         code: int = importlib.import_module(arguments.module).run(arguments, environ)
         sys.stdout.flush()
     except UsageError as error:

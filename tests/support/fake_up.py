@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from services.cli import up
-from services.cli.arguments import parser
+from services.cli.arguments import parse
 from services.cli.child import ServiceProcess
 from services.mesh.config import MeshSettings, process_environment
 from services.mesh.errors import MemoryBoxError
@@ -31,7 +31,7 @@ def main(words: Sequence[str]) -> int:
         return [service(word) for word in words]
 
     try:
-        return up.run(parser().parse_args(["up"]), process_environment(), table)
+        return up.run(parse(["up"]), process_environment(), table)
     except MemoryBoxError as error:
         sys.stderr.write(f"memorybox: {error}\n")
         return 1

@@ -1,0 +1,132 @@
+"""The public HTTP API as the command line calls it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from time import time
+from typing import Any
+
+import aiohttp
+import orjson
+
+from services.cli.settings import CliSettings, public_url
+from services.mesh.config import load
+from services.mesh.errors import BackendUnavailable, InvalidInput, MemoryBoxError
+
+DEADLINE_S = 120
+_MARGIN_S = 10  # our own patience beyond the deadline that the server keeps
+UNAVAILABLE = 14  # google.rpc.Code
+
+
+class GatewayUnreachable(BackendUnavailable):
+    """Nobody answers where the gateway should be."""
+
+    reason = "GATEWAY_UNREACHABLE"
+
+
+class RequestRefused(MemoryBoxError):
+    """The gateway answered with an error; the message is its own."""
+
+    reason = "REQUEST_REFUSED"
+
+
+class NotUtf8(InvalidInput):
+    """An argument is not text in UTF-8."""
+
+    reason = "NOT_UTF8"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: its HTTP status, its JSON, and how long to wait before asking again when it says so."""
+
+    status: int
+    body: dict[str, Any]
+    retry_after_s: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request was done."""
+        return self.status == HTTPStatus.OK
+
+    @property
+    def message(self) -> str:
+        """What went wrong, in the server's words."""
+        return str(self.body.get("message") or HTTPStatus(self.status).phrase)
+
+
+class Gateway:
+    """The gateway of this machine's mesh, as one user."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
+        self._http = http
+        self.url = url
+
+    async def greet(self) -> None:
+        """Return when somebody answers, else raise ``GatewayUnreachable``."""
+        try:
+            async with self._http.get(f"{self.url}/livez"):
+                return
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._unreachable() from error
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Reply:
+        """Return the answer to a POST, whatever it is; no answer is one with status 503."""
+        try:
+            data = orjson.dumps(body)
+        except orjson.JSONEncodeError as error:
+            raise NotUtf8(f"what was asked for is not UTF-8 text: {error}") from error
+        try:
+            async with self._http.post(f"{self.url}{path}", data=data) as answer:
+                content = await answer.read()
+                return Reply(answer.status, _json_object(content), _seconds(answer.headers.get("Retry-After")))
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+            message = f"{self._unreachable()}: {error}"
+            return Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"code": UNAVAILABLE, "message": message})
+
+    async def require(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the answer's JSON, or raise ``GatewayUnreachable`` or ``RequestRefused``."""
+        await self.greet()
+        reply = await self.post(path, body)
+        if not reply.ok:
+            raise RequestRefused(f"{reply.message} (HTTP {reply.status})")
+        return reply.body
+
+    def _unreachable(self) -> GatewayUnreachable:
+        return GatewayUnreachable(f"no gateway answers at {self.url}; `memorybox up` starts one")
+
+
+@asynccontextmanager
+async def open_gateway(environ: Mapping[str, str]) -> AsyncIterator[Gateway]:
+    """Yield the gateway that the settings name, as ``MEMORYBOX_USER``."""
+    headers = {
+        "X-Memorybox-User": load(CliSettings, environ).user,
+        "Content-Type": "application/json",
+        "Grpc-Timeout": f"{DEADLINE_S}S",
+    }
+    limit = aiohttp.ClientTimeout(total=DEADLINE_S + _MARGIN_S)
+    async with aiohttp.ClientSession(headers=headers, timeout=limit) as http:
+        yield Gateway(http, public_url(environ))
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _seconds(text: str | None) -> float | None:
+    """Return what a Retry-After header says, in seconds (RFC 9110, section 10.2.3)."""
+    if text is None:
+        return None
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time())
+    except ValueError:
+        return None
