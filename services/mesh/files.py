@@ -35,7 +35,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on *path* among processes; waits for it."""
-    with path.open("a") as file:
+    """Hold an exclusive lock on *path* among processes; waits for it. A file made for it is readable by its owner only."""
+    with open(path, "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

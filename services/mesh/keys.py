@@ -30,6 +30,12 @@ class KeysMissing(FailedPrecondition):
     reason = "KEYS_MISSING"
 
 
+class KeysDamaged(FailedPrecondition):
+    """A key file cannot be read as one; the message names it."""
+
+    reason = "KEYS_DAMAGED"
+
+
 class KeyNotFound(NotFound):
     """No active key has this name."""
 
@@ -117,21 +123,23 @@ class KeyFolder:
         return (status.st_mtime_ns, status.st_ino)
 
     def read(self) -> Registry:
-        """Return the registry, or raise ``KeysMissing``."""
+        """Return the registry, or raise ``KeysMissing`` or ``KeysDamaged``."""
         try:
-            document = json.loads(self._path.read_bytes())
+            return _registry_from_json(json.loads(self._path.read_bytes()))
         except FileNotFoundError:
             raise KeysMissing(f"no hop keys in {self._folder}; `memorybox up` makes them") from None
-        return _registry_from_json(document)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise KeysDamaged(f"{self._path} is damaged; restore it from a backup") from error
 
     def private_key(self, kid: str) -> Ed25519PrivateKey:
-        """Return the private half of *kid*, or raise ``KeysMissing``."""
+        """Return the private half of *kid*, or raise ``KeysMissing`` or ``KeysDamaged``."""
         path = self._private_path(kid)
         try:
-            seed = base64.urlsafe_b64decode(path.read_text().strip() + "==")
+            return Ed25519PrivateKey.from_private_bytes(base64.urlsafe_b64decode(path.read_text().strip() + "=="))
         except FileNotFoundError:
             raise KeysMissing(f"the private half of key {kid} is not in {self._folder}") from None
-        return Ed25519PrivateKey.from_private_bytes(seed)
+        except ValueError:
+            raise KeysDamaged(f"{path} is damaged; revoke the key and issue another") from None
 
     def issue(self, name: str, kind: str, grant: Grant) -> Key:
         """Make a key; earlier keys of that name stay valid until they are revoked."""
@@ -189,5 +197,7 @@ def _registry_from_json(document: dict[str, object]) -> Registry:
     keys = []
     for item in document["keys"]:  # type: ignore[attr-defined]
         grant = Grant(**{name: tuple(values) for name, values in item.pop("grant").items()})
-        keys.append(Key(grant=grant, **item))
+        key = Key(grant=grant, **item)
+        key.public_key()  # damage shows here, not at a call
+        keys.append(key)
     return Registry(str(document["deployment"]), tuple(keys))
