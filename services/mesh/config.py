@@ -1,5 +1,6 @@
 """Settings: environment to frozen dataclasses, every error reported at once. The only reader of ``os.environ``."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -108,7 +109,10 @@ def switch(text: str) -> bool:
 
 def path(text: str) -> Path:
     """Parse a path; ``~`` is the home folder."""
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:  # ~nobody
+        raise ValueError(str(error)) from None
 
 
 def default_data_dir() -> Path:
@@ -244,4 +248,9 @@ def process_environment() -> dict[str, str]:
 
 def is_loopback(address: str) -> bool:
     """Say whether *address* can be reached from this machine only."""
-    return address in {"localhost", "::1"} or address.startswith("127.")
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:  # a name, which may lead anywhere
+        return False
