@@ -81,6 +81,10 @@ class EdgeConnection(web.RequestHandler):
         """Note that the request is answered."""
         self._busy = False
 
+    def stop_reading(self) -> None:
+        """Close after the answer without reading on: the client has had its time."""
+        self._lingering_time = 0.0
+
     def _wait_for_headers(self) -> None:
         self._header_timer = self._loop.call_later(self._header_s, self._close_slow)
 

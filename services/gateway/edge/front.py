@@ -29,6 +29,7 @@ from services.mesh.status import to_status
 log = logging.getLogger(__name__)
 
 _OVERLOAD = 503
+_TOO_SLOW = 408
 _PAGE_METHODS = "GET, HEAD, OPTIONS"
 
 
@@ -101,6 +102,8 @@ class Front:
         except HttpError as error:
             exchange.reason = reason_of(error)
             response = error.response()
+            if error.http_status == _TOO_SLOW and isinstance(request.protocol, EdgeConnection):
+                request.protocol.stop_reading()
         except MemoryBoxError as error:
             response = self._cannot_call(error, exchange)
         except web.HTTPException as error:

@@ -1,0 +1,295 @@
+"""Calls through the gateway: what goes inward, and what callers get when the other side is slow, down, or gone."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from memorybox.memory.v1 import memory_service_pb2 as pb
+from services.mesh.channels import GatewayCredentials
+from services.mesh.identity import HopSigner, HopVerifier
+from services.mesh.keys import ANY, GATEWAY, Grant, KeyFolder
+from tests.support.gateway import JSON, WITHIN_S, FakeUpstream, Gateway, gateway, parse
+
+SERVICE = "/memorybox.memory.v1.MemoryService"
+
+
+@pytest.fixture
+def upstream() -> FakeUpstream:
+    return FakeUpstream()
+
+
+@pytest.fixture
+async def edge(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+    async with upstream.serving() as port, gateway(port) as running:
+        yield running
+
+
+async def until(event: asyncio.Event) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        await event.wait()
+
+
+async def test_answer_is_the_bare_memory(edge: Gateway, upstream: FakeUpstream) -> None:
+    async def answer(request: bytes, _context: object) -> bytes:
+        asked = pb.GetMemoryRequest.FromString(request)
+        response = pb.GetMemoryResponse()
+        response.memory.memory_id = asked.memory_id
+        return response.SerializeToString()
+
+    upstream.answers["GetMemory"] = answer
+
+    reply = await edge.ask("GET", "/v1/memories/m1")
+
+    assert reply.status == 200
+    assert reply.json["memoryId"] == "m1"
+    assert reply.json["tags"] == []
+
+
+async def test_headers_set_etag_and_request_id(edge: Gateway, upstream: FakeUpstream) -> None:
+    await edge.ask("DELETE", "/v1/memories/m1", [("If-Match", '"e1"')])
+    await edge.ask("POST", "/v1/memories", [JSON, ("Idempotency-Key", "k1")], b'{"content":"x"}')
+
+    deleted = pb.DeleteMemoryRequest.FromString(upstream.seen[0].request)
+    created = pb.CreateMemoryRequest.FromString(upstream.seen[1].request)
+    assert deleted.etag == "e1"
+    assert created.request_id == "k1"
+
+
+async def test_identity_goes_inward_in_signed_tokens_only(upstream: FakeUpstream, tmp_path: Path) -> None:
+    folder = KeyFolder(tmp_path)
+    folder.ensure([(GATEWAY, GATEWAY, Grant((ANY,), (ANY,), ("memory", "embedding"), (ANY,)))])
+    forged = "eyJhbGciOiJub25lIn0.e30."
+    headers = [
+        ("X-Memorybox-User", "ann"),
+        ("X-Memorybox-Roles", "AUDITORS, MAKERS"),
+        ("Authorization", "Bearer stolen"),
+        ("Cookie", "session=stolen"),
+        ("X-Memorybox-Subject", forged),
+        ("Grpc-Metadata-Authorization", f"Bearer {forged}"),
+        ("Grpc-Metadata-X-Memorybox-Subject", forged),
+        ("Grpc-Metadata-X-Memorybox-User", "root"),
+        ("Sf-Context-Current-User-Token", "stolen"),
+        ("Baggage", "user=root"),
+    ]
+
+    async with (
+        upstream.serving() as port,
+        gateway(port, credentials=GatewayCredentials(HopSigner(folder, GATEWAY))) as edge,
+    ):
+        reply = await edge.ask("GET", "/v1/memories/m1", headers)
+
+    assert reply.status == 200
+    seen = upstream.seen[0].metadata
+    assert set(seen) <= {"authorization", "x-memorybox-subject", "traceparent", "user-agent"}
+    principal = HopVerifier(folder, "memory").verify(
+        f"{SERVICE}/GetMemory", str(seen["authorization"]), str(seen["x-memorybox-subject"])
+    )
+    assert principal.caller.user == "ann"
+    assert principal.caller.roles == {"AUDITORS", "MAKERS"}
+
+
+async def test_deadline_of_the_caller_ends_a_call(edge: Gateway, upstream: FakeUpstream) -> None:
+    upstream.answers["GetMemory"] = upstream.hang
+
+    reply = await edge.ask("GET", "/v1/memories/m1", [("Grpc-Timeout", "300m")])
+
+    assert reply.status == 504
+    assert reply.json["code"] == 4
+    await until(upstream.cancelled)
+
+
+async def test_deadline_of_the_setting_ends_a_call(upstream: FakeUpstream) -> None:
+    upstream.answers["GetMemory"] = upstream.hang
+    environ = {"MEMORYBOX_GATEWAY_DEFAULT_TIMEOUT": "0.3"}
+
+    async with upstream.serving() as port, gateway(port, environ) as edge:
+        reply = await edge.ask("GET", "/v1/memories/m1")
+
+    assert reply.status == 504
+
+
+async def test_service_that_is_down_is_unavailable_with_advice(upstream: FakeUpstream) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        async with gateway(unused.getsockname()[1]) as edge:
+            reply = await edge.ask("GET", "/v1/memories/m1")
+
+    assert reply.status == 503
+    assert reply.json["code"] == 14
+    assert int(reply.headers["Retry-After"]) >= 1
+    assert "127.0.0.1" not in reply.json["message"]
+
+
+async def test_internal_errors_of_a_service_stay_inside(edge: Gateway, upstream: FakeUpstream) -> None:
+    async def fail(_request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        await context.abort(grpc.StatusCode.INTERNAL, "SELECT secret FROM table")
+        raise AssertionError("abort returned")
+
+    upstream.answers["GetMemory"] = fail
+
+    reply = await edge.ask("GET", "/v1/memories/m1")
+
+    assert reply.status == 500
+    assert "secret" not in reply.body.decode()
+    assert reply.headers["traceparent"].split("-")[1] in reply.json["message"]
+
+
+async def test_client_that_goes_away_cancels_the_call(edge: Gateway, upstream: FakeUpstream) -> None:
+    upstream.answers["GetMemory"] = upstream.hang
+    _, writer = await edge.connect()
+    writer.write(edge.request("GET", "/v1/memories/m1"))
+    await until(upstream.reached)
+
+    writer.close()
+
+    await until(upstream.cancelled)
+
+
+async def test_client_that_goes_away_ends_a_stream(edge: Gateway, upstream: FakeUpstream) -> None:
+    async def watch(_request: bytes, _context: object) -> AsyncIterator[bytes]:
+        try:
+            yield pb.WatchMemoriesResponse(sequence=1).SerializeToString()
+            await asyncio.Event().wait()
+        finally:
+            upstream.cancelled.set()
+
+    upstream.streams["WatchMemories"] = watch
+    reader, writer = await edge.connect()
+    writer.write(edge.request("GET", "/v1/memories:watch", [("Accept", "text/event-stream")]))
+    async with asyncio.timeout(WITHIN_S):
+        head = await reader.readuntil(b"data: ")
+
+    writer.close()
+
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nServer: gateway\r\n" in head
+    await until(upstream.cancelled)
+
+
+async def test_requests_beyond_the_cap_are_told_to_come_back(upstream: FakeUpstream) -> None:
+    upstream.answers["GetMemory"] = upstream.hang
+
+    async with upstream.serving() as port, gateway(port, {"MEMORYBOX_GATEWAY_MAX_IN_FLIGHT": "1"}) as edge:
+        _, writer = await edge.connect()
+        writer.write(edge.request("GET", "/v1/memories/m1"))
+        await until(upstream.reached)
+        refused = await edge.ask("GET", "/v1/memories")
+        probe = await edge.ask("GET", "/readyz")
+        writer.close()
+        await until(upstream.cancelled)
+        async with asyncio.timeout(WITHIN_S):
+            while (await edge.ask("GET", "/v1/memories")).status == 503:
+                await asyncio.sleep(0.01)
+
+    assert refused.status == 503
+    assert refused.headers["Retry-After"] == "1"
+    assert refused.reason == "OVERLOADED"
+    assert probe.status == 200
+
+
+async def test_connections_beyond_the_cap_are_told_to_come_back(upstream: FakeUpstream) -> None:
+    async with upstream.serving() as port, gateway(port, {"MEMORYBOX_GATEWAY_MAX_CONNECTIONS": "1"}) as edge:
+        reader, writer = await edge.connect()
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(WITHIN_S):
+            await reader.readuntil(b"live")
+        refused = parse(await edge.raw(b""))
+        writer.close()
+        await writer.wait_closed()
+        async with asyncio.timeout(WITHIN_S):
+            while not await _is_served(edge):
+                await asyncio.sleep(0.01)
+
+    assert refused.status == 503
+    assert refused.headers["Retry-After"] == "1"
+    assert refused.json["code"] == 14
+
+
+async def _is_served(edge: Gateway) -> bool:
+    with contextlib.suppress(ConnectionError):
+        return (await edge.ask("GET", "/livez")).status == 200
+    return False
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        pytest.param(b"", b"", id="nothing"),
+        pytest.param(b"GET / HT", b"", id="half-a-request-line"),
+        pytest.param(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ", b"", id="half-a-header"),
+        pytest.param(
+            b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\nHo",
+            b"HTTP/1.1 200",
+            id="half-a-second-request",
+        ),
+    ],
+)
+async def test_headers_that_do_not_come_end_the_connection(upstream: FakeUpstream, sent: bytes, answer: bytes) -> None:
+    environ = {"MEMORYBOX_GATEWAY_HEADER_TIMEOUT": "0.2", "MEMORYBOX_GATEWAY_IDLE_TIMEOUT": "1"}
+
+    async with upstream.serving() as port, gateway(port, environ) as edge:
+        received = await edge.raw(sent)
+
+    assert received.startswith(answer)
+    assert received.count(b"HTTP/1.1") == (1 if answer else 0)
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"query":'], ids=["nothing", "half"])
+async def test_body_that_stops_is_refused(upstream: FakeUpstream, sent: bytes) -> None:
+    async with upstream.serving() as port, gateway(port, {"MEMORYBOX_GATEWAY_BODY_TIMEOUT": "0.2"}) as edge:
+        raw = edge.request("POST", "/v1/memories:search", [JSON, ("Content-Length", "100")]) + sent
+        reply = parse(await edge.raw(raw))
+
+    assert reply.status == 408
+    assert reply.json["code"] == 4
+    assert reply.reason == "SLOW_BODY"
+    assert reply.headers["Connection"] == "close"
+    assert upstream.seen == []
+
+
+async def test_body_that_trickles_is_refused(upstream: FakeUpstream) -> None:
+    environ = {"MEMORYBOX_GATEWAY_BODY_TIMEOUT": "0.4", "MEMORYBOX_GATEWAY_BODY_GRACE": "0.5"}
+
+    async with upstream.serving() as port, gateway(port, environ) as edge:
+        reader, writer = await edge.connect()
+        writer.write(edge.request("POST", "/v1/memories:search", [JSON, ("Content-Length", "100000")]))
+        reading = asyncio.ensure_future(reader.readuntil(b"\r\n"))
+        async with asyncio.timeout(WITHIN_S):
+            while not reading.done():
+                writer.write(b" ")
+                await asyncio.sleep(0.05)
+        writer.close()
+
+    assert reading.result() == b"HTTP/1.1 408 Request Timeout\r\n"
+
+
+async def test_listed_origins_may_call_from_browsers(upstream: FakeUpstream) -> None:
+    origin = "https://app.example"
+    cross = [("Origin", origin), ("Sec-Fetch-Site", "cross-site")]
+    asking = [
+        *cross,
+        ("Access-Control-Request-Method", "POST"),
+        ("Access-Control-Request-Headers", "content-type, x-other"),
+    ]
+
+    async with upstream.serving() as port, gateway(port, {"MEMORYBOX_GATEWAY_CORS_ORIGINS": origin}) as edge:
+        preflight = await edge.ask("OPTIONS", "/v1/memories", asking)
+        foreign = await edge.ask("OPTIONS", "/v1/memories", [("Origin", "https://evil.example"), *asking[2:]])
+        answer = await edge.ask("GET", "/v1/memories", cross)
+        miss = await edge.ask("GET", "/nowhere", cross)
+
+    assert preflight.status == 204
+    assert preflight.headers["Access-Control-Allow-Origin"] == origin
+    assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+    assert preflight.headers["Access-Control-Allow-Headers"] == "content-type"
+    assert "Access-Control-Allow-Origin" not in foreign.headers
+    assert "Access-Control-Allow-Methods" not in foreign.headers
+    assert answer.status == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == origin
+    assert miss.headers["Access-Control-Allow-Origin"] == origin
+    assert "Origin" in answer.headers["Vary"]
