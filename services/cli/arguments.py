@@ -137,7 +137,7 @@ def _add_content(commands: Commands) -> None:
     )
     search = _add(commands, "search", "search", "Find memories by meaning.")
     search.add_argument("text", nargs="+", metavar="TEXT", help="what to look for")
-    search.add_argument("--mode", type=_mode, default="", help="VECTOR, KEYWORD or HYBRID; default HYBRID")
+    search.add_argument("--mode", type=_mode, help="VECTOR, KEYWORD or HYBRID; default HYBRID")
     search.add_argument("--top-k", type=int, default=0, metavar="N", help="hits at most; default 10")
     search.add_argument("--bucket", default="", help="only in this bucket")
     search.add_argument(

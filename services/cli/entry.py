@@ -15,7 +15,7 @@ DONE, FAILED, WRONGLY_ASKED, INTERRUPTED = 0, 1, 2, 130
 
 def main() -> int:
     """Run the command line of this process; the console script."""
-    sys.excepthook = _one_line
+    sys.excepthook = report_fault
     return run(sys.argv[1:], process_environment())
 
 
@@ -46,7 +46,7 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def report_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Report a fault of our own: what it is and where, without the stack."""
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -45,7 +45,8 @@ def parse(service: str, data: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         line = None
     if isinstance(line, dict) and "message" in line:
-        return {"service": service, **line}
+        line.setdefault("service", service)
+        return line
     return entry(service, "INFO", data.decode(errors="replace"))
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from types import TracebackType
 
+from services.cli.entry import report_fault
 from services.mesh import logs
 from services.mesh.config import MeshSettings, load
 
@@ -23,7 +24,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    """Return uvloop's loop where it is installed: it serves about a third more calls a second."""
+    """Return uvloop's loop where it is installed: it serves more calls a second than asyncio's own."""
     try:
         return importlib.import_module("uvloop").Loop  # type: ignore[no-any-return]
     except ModuleNotFoundError:
@@ -32,3 +33,4 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 
 def _log_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     logging.getLogger(__name__).critical("the service ends by a fault of its own", exc_info=(kind, error, trace))
+    report_fault(kind, error, trace)
