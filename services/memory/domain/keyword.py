@@ -45,11 +45,12 @@ def highlights(content: str, query_terms: Collection[str], limit: int) -> list[t
     """Return the first *limit* spans of *content* that hold a query term, as [start, end) in code points, ascending and apart."""
     wanted = frozenset(query_terms)
     folded, origins = _normalized_with_origins(content)
-    found = sorted((start, end) for term, start, end in _terms(folded) if term in wanted)
     spans: list[tuple[int, int]] = []
-    for start, end in found:
+    for term, start, end in _terms(folded):  # starts never descend
+        if term not in wanted:
+            continue
         first, last = origins[start], origins[end - 1] + 1
-        while last < len(content) and unicodedata.combining(content[last]):
+        while last < len(content) and _extends(content[last]):
             last += 1
         if spans and first < spans[-1][1]:
             spans[-1] = (spans[-1][0], max(last, spans[-1][1]))

@@ -1,0 +1,261 @@
+"""What a change does to the rows; called inside the writer's transaction."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import apsw
+import numpy as np
+import orjson
+
+from services.memory.domain.memory import (
+    Embedding,
+    EtagMismatch,
+    ExternalIdTaken,
+    Memory,
+    NotOwner,
+    RequestIdReused,
+    Vector,
+)
+from services.memory.domain.ports import Create, Delete, Replace, UnitOfWork
+from services.memory.stores.embedded.entry import IndexChange, IndexEntry, PartitionKey, Removal, partition_key
+from services.memory.stores.embedded.rows import (
+    NEVER,
+    StoredMemory,
+    memory_to_row,
+    read_by_id,
+    read_embedding,
+    read_visible,
+    time_us,
+)
+from services.memory.stores.embedded.terms import Counts, Terms, count_terms, terms_to_columns
+from services.memory.stores.embedded.vectors import NORM_TOLERANCE
+from services.mesh.caller import Caller
+from services.mesh.errors import InvalidInput
+
+_INSERT = f"INSERT INTO memories VALUES ({','.join('?' * 26)})"  # noqa: S608  # built of constants
+_UPDATE = f"""
+  UPDATE memories SET (memory_id, partition_id, revision, size_bytes, created_at, updated_at, event_time, valid_from, valid_until,
+    expires_at, delete_time, owner_user, access_level, reader_roles, bucket, external_id, external_claim, superseded_by,
+    content_type, embedding_space, request_hash, tags, source, metadata, content) = ({",".join("?" * 25)}) WHERE doc = ?
+"""  # noqa: S608  # built of constants
+_DELETE = "UPDATE memories SET revision = ?, updated_at = ?, delete_time = ?, external_claim = NULL WHERE doc = ?"
+_CLAIMANT = "SELECT doc, expires_at FROM memories WHERE owner_user = ? AND external_claim = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedText:
+    """A content's terms, and its size and that of the metadata in bytes."""
+
+    terms: Terms
+    counts: Counts
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedWork:
+    """A unit of work with everything derived that needs no transaction; texts by place of their change."""
+
+    work: UnitOfWork
+    texts: tuple[PreparedText | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one change left behind; no index change when it was a repetition."""
+
+    memory: Memory
+    index_change: IndexChange | None
+
+
+def prepare(work: UnitOfWork) -> PreparedWork:
+    """Derive terms and sizes, and check vectors, outside the writer: it costs about 1 ms per 10 kB of text."""
+    texts: list[PreparedText | None] = []
+    for change in work.changes:
+        if isinstance(change, Delete):
+            texts.append(None)
+            continue
+        if change.embedding is not None:
+            _check_vector(change.embedding.vector)
+        texts.append(prepare_text(change.memory))
+    return PreparedWork(work, tuple(texts))
+
+
+def prepare_text(memory: Memory) -> PreparedText:
+    """Return the terms and the size of *memory*."""
+    size = len(memory.content.encode()) + len(orjson.dumps(memory.metadata))
+    return PreparedText(*count_terms(memory.content), size)
+
+
+def _check_vector(vector: Vector) -> None:
+    # The bounds of the vector scan rest on length 1; a NaN fails the comparison too.
+    if vector.ndim != 1 or not abs(float(np.linalg.norm(vector)) - 1.0) <= NORM_TOLERANCE:
+        raise InvalidInput("an embedding must be one vector of length 1")
+
+
+class ChangeWriter:
+    """Applies changes on the writer's connection, each numbered as it is made."""
+
+    def __init__(self, connection: apsw.Connection, seq: int) -> None:
+        self._connection = connection
+        self.seq = seq  # of the last change made
+
+    def apply(self, prepared: PreparedWork) -> list[Outcome]:
+        """Apply a unit of work. On an error the caller rolls back and resets ``seq``."""
+        outcomes = []
+        caller = prepared.work.caller
+        for change, text in zip(prepared.work.changes, prepared.texts, strict=True):
+            match change:
+                case Create():
+                    assert text is not None  # noqa: S101  # prepare gives one to each
+                    outcomes.append(self._create(caller, change, text))
+                case Replace():
+                    assert text is not None  # noqa: S101  # prepare gives one to each
+                    outcomes.append(self._replace(caller, change, text))
+                case Delete():
+                    outcomes.append(self._delete(caller, change))
+        return outcomes
+
+    def _create(self, caller: Caller, change: Create, text: PreparedText) -> Outcome:
+        memory = replace(change.memory, embedding_space=change.embedding.space)
+        if memory.owner_user != caller.user:
+            raise NotOwner("a memory can only be created for oneself")
+        known = read_by_id(self._connection, memory.memory_id)
+        if known is not None:
+            return self._repeat(change, known)
+        self._free_external_id(memory, None)
+        doc = self._record(memory, "CREATED", memory.created_at)
+        partition = self._partition_id(partition_key(memory))
+        row = memory_to_row(memory, partition, text.size_bytes, change.request_hash)
+        self._connection.execute(_INSERT, (doc, *row))
+        self._write_terms(doc, text)
+        self._write_vector(doc, memory.revision, change.embedding)
+        return Outcome(memory, IndexChange(None, _entry(doc, memory, text, change.embedding)))
+
+    def _repeat(self, change: Create, known: StoredMemory) -> Outcome:
+        same = change.request_hash is not None and change.request_hash == known.request_hash
+        if not same or known.memory.owner_user != change.memory.owner_user:
+            raise RequestIdReused("the request id was used before with another request; use a new one")
+        return Outcome(known.memory, None)
+
+    def _replace(self, caller: Caller, change: Replace, text: PreparedText) -> Outcome:
+        stored = self._owned(caller, change.memory.memory_id, change.memory.updated_at)
+        _check_revision(stored.memory, change.memory.revision - 1)
+        embedding = change.embedding or read_embedding(self._connection, stored.doc)
+        memory = replace(
+            change.memory,
+            owner_user=stored.memory.owner_user,
+            created_at=stored.memory.created_at,
+            embedding_space=embedding.space,
+        )
+        self._free_external_id(memory, stored.doc)
+        self._record(memory, "UPDATED", memory.updated_at)
+        partition = self._partition_id(partition_key(memory))
+        row = memory_to_row(memory, partition, text.size_bytes, stored.request_hash)
+        self._connection.execute(_UPDATE, (*row, stored.doc))
+        if memory.content != stored.memory.content:
+            self._write_terms(stored.doc, text)
+        if change.embedding is not None:
+            self._write_vector(stored.doc, memory.revision, embedding)
+        removal = Removal(partition_key(stored.memory), stored.doc)
+        return Outcome(memory, IndexChange(removal, _entry(stored.doc, memory, text, embedding)))
+
+    def _delete(self, caller: Caller, change: Delete) -> Outcome:
+        stored = self._owned(caller, change.memory_id, change.at)
+        if change.expected_revision is not None:
+            _check_revision(stored.memory, change.expected_revision)
+        memory = replace(
+            stored.memory, revision=stored.memory.revision + 1, updated_at=change.at, delete_time=change.at
+        )
+        self._record(memory, "DELETED", change.at)
+        at = time_us(change.at)
+        self._connection.execute(_DELETE, (memory.revision, at, at, stored.doc))
+        return Outcome(memory, IndexChange(Removal(partition_key(memory), stored.doc), None))
+
+    def _owned(self, caller: Caller, memory_id: str, now: datetime) -> StoredMemory:
+        stored = read_visible(self._connection, caller, memory_id, now)
+        if stored.memory.owner_user != caller.user:
+            raise NotOwner(f"only the owner may change memory {memory_id!r}", memory_id=memory_id)
+        return stored
+
+    def _record(self, memory: Memory, kind: str, at: datetime) -> int:
+        self.seq += 1
+        self._connection.execute(
+            "INSERT INTO changes VALUES (?, ?, ?, ?, ?)",
+            (self.seq, memory.memory_id, memory.revision, kind, time_us(at)),
+        )
+        return self.seq
+
+    def _free_external_id(self, memory: Memory, doc: int | None) -> None:
+        """Raise ``ExternalIdTaken`` if another memory of the owner has the external id; one that expired gives it up."""
+        if not memory.external_id:
+            return
+        holder = self._connection.execute(_CLAIMANT, (memory.owner_user, memory.external_id)).fetchone()
+        if holder is None or holder[0] == doc:
+            return
+        if holder[1] is None or holder[1] > time_us(memory.updated_at):
+            raise ExternalIdTaken(
+                f"external id {memory.external_id!r} is already in use", external_id=memory.external_id
+            )
+        self._connection.execute("UPDATE memories SET external_claim = NULL WHERE doc = ?", (holder[0],))
+
+    def _partition_id(self, key: PartitionKey) -> int:
+        names = (key.access_level.value, key.owner_user, orjson.dumps(key.reader_roles).decode())
+        found = self._connection.execute(
+            "SELECT partition_id FROM partitions WHERE access_level = ? AND owner_user = ? AND reader_roles = ?", names
+        ).fetchone()
+        if found is not None:
+            return int(found[0])
+        partition_id = int(
+            self._connection.execute(
+                "INSERT INTO partitions (access_level, owner_user, reader_roles) VALUES (?, ?, ?) RETURNING partition_id",
+                names,
+            ).get
+        )
+        roles = ((role, partition_id) for role in key.reader_roles)
+        self._connection.executemany("INSERT INTO partition_roles VALUES (?, ?)", roles)
+        return partition_id
+
+    def _write_terms(self, doc: int, text: PreparedText) -> None:
+        values = (doc, *terms_to_columns(text.terms, text.counts))
+        self._connection.execute("INSERT OR REPLACE INTO terms VALUES (?, ?, ?)", values)
+
+    def _write_vector(self, doc: int, revision: int, embedding: Embedding) -> None:
+        self._connection.execute("DELETE FROM vectors WHERE doc = ?", (doc,))
+        vector = np.asarray(embedding.vector, "<f4")
+        space_id = self._space_id(embedding.space, len(vector))
+        self._connection.execute("INSERT INTO vectors VALUES (?, ?, ?, ?)", (doc, revision, space_id, vector.tobytes()))
+
+    def _space_id(self, name: str, dimension: int) -> int:
+        found = self._connection.execute("SELECT space_id, dimension FROM spaces WHERE name = ?", (name,)).fetchone()
+        if found is None:
+            created = self._connection.execute(
+                "INSERT INTO spaces (name, dimension) VALUES (?, ?) RETURNING space_id", (name, dimension)
+            )
+            return int(created.get)
+        if found[1] != dimension:
+            raise InvalidInput(f"vectors of space {name!r} have {found[1]} dimensions, this one has {dimension}")
+        return int(found[0])
+
+
+def _check_revision(memory: Memory, expected: int) -> None:
+    if memory.revision != expected:
+        raise EtagMismatch(
+            f"memory {memory.memory_id!r} changed since it was read; read it again", memory_id=memory.memory_id
+        )
+
+
+def _entry(doc: int, memory: Memory, text: PreparedText, embedding: Embedding) -> IndexEntry:
+    return IndexEntry(
+        partition=partition_key(memory),
+        doc=doc,
+        memory_id=memory.memory_id,
+        revision=memory.revision,
+        created_at=time_us(memory.created_at),
+        expires_at=NEVER if memory.expires_at is None else time_us(memory.expires_at),
+        bucket=memory.bucket,
+        size_bytes=text.size_bytes,
+        terms=text.terms,
+        counts=text.counts,
+        space=embedding.space,
+        vector=np.asarray(embedding.vector, np.float32),
+    )

@@ -1,0 +1,144 @@
+"""The indexes made anew from the rows, which are checked on the way."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+import numpy as np
+import orjson
+
+from services.memory.domain.keyword import TOKENIZER_VERSION
+from services.memory.domain.memory import AccessLevel
+from services.memory.stores.embedded.database import transaction
+from services.memory.stores.embedded.entry import PartitionKey
+from services.memory.stores.embedded.index import MemoryIndex
+from services.memory.stores.embedded.rows import NEVER, last_seq
+from services.memory.stores.embedded.segment import Columns, Longs, Segment, Words, sort_postings
+from services.memory.stores.embedded.terms import count_terms, number_of_terms, terms_to_columns
+from services.memory.stores.embedded.vectors import NORM_TOLERANCE, VectorBlock, quantise
+from services.mesh.errors import DataLoss
+
+_SEGMENT_ROWS = 1 << 15  # bounds what is held twice while loading: about 100 MB
+
+_ROWS = """
+  SELECT m.partition_id, m.doc, m.revision, m.created_at, coalesce(m.expires_at, :never), m.bucket, m.size_bytes, m.memory_id,
+    t.terms, t.counts, v.space_id, v.vector, m.embedding_space, m.owner_user, m.access_level, m.reader_roles
+  FROM memories m LEFT JOIN terms t USING (doc) LEFT JOIN vectors v USING (doc) WHERE m.delete_time IS NULL ORDER BY m.doc
+"""
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Space:
+    name: str
+    dimension: int
+    number: int  # among the index's words
+
+
+class IndexLoader:
+    """Reads every live row once and gives it to *index*. Raises ``DataLoss`` naming the first row that breaks a rule."""
+
+    def __init__(self, connection: apsw.Connection, index: MemoryIndex) -> None:
+        self._connection = connection
+        self._index = index
+        self._keys = dict(_partition_keys(connection))
+        self._spaces = {
+            space_id: _Space(name, dimension, index.words.spaces[name])
+            for space_id, name, dimension in connection.execute("SELECT space_id, name, dimension FROM spaces")
+        }
+
+    def load(self) -> int:
+        """Load all rows; return the number of the last change."""
+        pending: dict[int, list[Row]] = {}
+        with transaction(self._connection):
+            seq = last_seq(self._connection)
+            for row in self._connection.execute(_ROWS, {"never": NEVER}):
+                self._check(row, seq)
+                rows = pending.setdefault(row[0], [])
+                rows.append(row)
+                if len(rows) == _SEGMENT_ROWS:
+                    self._flush(row[0], pending.pop(row[0]))
+            for partition_id, rows in pending.items():
+                self._flush(partition_id, rows)
+        self._index.start(seq)
+        return seq
+
+    def _check(self, row: Row, seq: int) -> None:
+        """Check what the tables cannot enforce themselves."""
+        key, space = self._keys.get(row[0]), self._spaces.get(row[10])
+        level, owner = row[14], row[13]
+        roles = tuple(sorted(set(orjson.loads(row[15])))) if level == "ROLE" else ()
+        if key != (level, "" if level == "PUBLIC" else owner, roles):
+            fault = "lies in the partition of other readers"
+        elif row[8] is None or len(row[9]) != 4 * number_of_terms(row[8]):
+            fault = "has no terms, or counts that do not fit them"
+        elif space is None or space.name != row[12] or len(row[11]) != 4 * space.dimension:
+            fault = "has no vector of its space"
+        elif row[1] > seq:
+            fault = "is younger than the last change"
+        else:
+            return
+        raise DataLoss(f"memory {row[7]!r} {fault}; restore the data folder from a backup", memory_id=row[7])
+
+    def _flush(self, partition_id: int, rows: list[Row]) -> None:
+        words = self._index.words
+        counts = [np.frombuffer(row[9], "<u4") for row in rows]
+        sizes = [len(count) for count in counts]
+        joined = "\n".join(row[8] for row in rows if row[8])
+        terms = np.fromiter(map(words.terms.__getitem__, joined.split("\n") if joined else ()), np.int32, sum(sizes))
+        holders = np.repeat(np.arange(len(rows), dtype=np.int32), sizes)
+        postings = sort_postings(terms, holders, np.concatenate(counts).astype(np.uint32, copy=False))
+        lengths = np.array([int(count.sum()) for count in counts], np.int64)
+        self._index.load(
+            self._keys[partition_id], Segment(_columns(rows, lengths, words), postings, self._blocks(rows))
+        )
+
+    def _blocks(self, rows: list[Row]) -> dict[int, VectorBlock]:
+        places: dict[int, list[int]] = {}
+        for place, row in enumerate(rows):
+            places.setdefault(row[10], []).append(place)
+        blocks = {}
+        for space_id, chosen in places.items():
+            space = self._spaces[space_id]
+            joined = b"".join([rows[place][11] for place in chosen])
+            vectors = np.frombuffer(joined, "<f4").reshape(len(chosen), space.dimension)
+            norms = np.linalg.norm(vectors, axis=1)
+            for wrong in np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE)):
+                memory_id = rows[chosen[wrong]][7]
+                raise DataLoss(f"memory {memory_id!r} has a vector that is not of length 1", memory_id=memory_id)
+            blocks[space.number] = VectorBlock(np.array(chosen, np.int32), vectors, quantise(vectors))
+        return blocks
+
+
+def _columns(rows: list[Row], lengths: Longs, words: Words) -> Columns:
+    _, docs, revisions, created, expires, buckets, sizes, ids, *_ = zip(*rows, strict=True)
+    return Columns(
+        ids,
+        np.array(docs, np.int64),
+        np.array(revisions, np.int32),
+        np.array(created, np.int64),
+        np.array(expires, np.int64),
+        np.array([words.buckets[bucket] for bucket in buckets], np.int32),
+        np.array(sizes, np.int32),
+        lengths,
+        np.full(len(rows), NEVER, np.int64),
+    )
+
+
+def _partition_keys(connection: apsw.Connection) -> Iterator[tuple[int, PartitionKey]]:
+    statement = "SELECT partition_id, access_level, owner_user, reader_roles FROM partitions WHERE partition_id > 0"
+    for partition_id, level, owner, roles in connection.execute(statement):
+        yield partition_id, PartitionKey(AccessLevel(level), owner, tuple(orjson.loads(roles)))
+
+
+def renew_terms(connection: apsw.Connection) -> None:
+    """Derive all terms anew when they were made by another version of the tokenizer."""
+    known = connection.execute("SELECT value FROM settings WHERE name = 'tokenizer'").get
+    if known == TOKENIZER_VERSION:
+        return
+    with transaction(connection, "IMMEDIATE"):
+        for doc, content in connection.execute("SELECT doc, content FROM memories"):
+            values = (doc, *terms_to_columns(*count_terms(content)))
+            connection.execute("INSERT OR REPLACE INTO terms VALUES (?, ?, ?)", values)
+        connection.execute("INSERT OR REPLACE INTO settings VALUES ('tokenizer', ?)", (TOKENIZER_VERSION,))

@@ -1,0 +1,225 @@
+"""Memories as rows, and the reads of them; who may see a row is part of every statement."""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import apsw
+import numpy as np
+import orjson
+
+from services.memory.domain.memory import AccessLevel, Embedding, Memory, MemoryNotFound, Source
+from services.memory.domain.ports import ListPage, ListPlan
+from services.memory.stores.embedded.database import transaction
+from services.mesh.caller import Caller
+from services.mesh.errors import DataLoss
+
+NEVER = (1 << 63) - 1  # as a time or a change number: after every other
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+_COLUMNS = (
+    "m.doc, m.partition_id, m.revision, m.created_at, m.updated_at, m.event_time, m.valid_from, m.valid_until, m.expires_at,"
+    " m.delete_time, m.memory_id, m.owner_user, m.access_level, m.reader_roles, m.bucket, m.external_id, m.superseded_by,"
+    " m.content_type, m.embedding_space, m.tags, m.source, m.metadata, m.content, m.request_hash"
+)
+# Sums, not OR: all three are always evaluated, so that the time taken does not tell why a row stayed hidden.
+_VISIBLE = """
+  (p.access_level = 'PUBLIC') + (p.owner_user = :user AND p.access_level IN ('PRIVATE', 'ROLE'))
+  + EXISTS (SELECT 1 FROM partition_roles r
+            WHERE r.partition_id = p.partition_id AND r.role IN (SELECT value FROM json_each(:roles))) > 0
+"""
+_LIVE = "m.delete_time IS NULL AND (m.expires_at IS NULL OR m.expires_at > :now)"
+_VISIBLE_PARTITIONS = """
+  SELECT partition_id FROM partitions WHERE access_level = 'PUBLIC'
+  UNION SELECT partition_id FROM partitions WHERE owner_user = :user AND access_level IN ('PRIVATE', 'ROLE')
+  UNION SELECT partition_id FROM partition_roles WHERE role IN (SELECT value FROM json_each(:roles))
+"""
+# An absent id joins partition 0, which nobody sees: the statement does the same steps for hidden and for absent ids.
+_GET = f"""
+  SELECT {_COLUMNS} FROM (SELECT 1) LEFT JOIN memories m ON m.memory_id = :memory_id
+  JOIN partitions p ON p.partition_id = coalesce(m.partition_id, 0)
+  WHERE ({_VISIBLE}) AND {_LIVE}
+"""  # noqa: S608  # built of constants
+_BY_ID = f"SELECT {_COLUMNS} FROM memories m WHERE m.memory_id = ?"  # noqa: S608  # built of constants
+_FETCH = f"""
+  SELECT {_COLUMNS} FROM json_each(:docs) d JOIN memories m ON m.doc = d.value
+  JOIN partitions p ON p.partition_id = m.partition_id
+  WHERE ({_VISIBLE}) AND {_LIVE}
+"""  # noqa: S608  # built of constants
+_KEYS = f"""
+  SELECT m.created_at, m.memory_id, m.doc, m.size_bytes FROM memories m
+  WHERE m.partition_id = :partition AND {_LIVE} AND m.doc <= :snapshot AND (:bucket IS NULL OR m.bucket = :bucket)
+    AND (m.created_at, m.memory_id) < (:after_time, :after_id)
+  ORDER BY m.created_at DESC, m.memory_id DESC
+"""  # noqa: S608  # built of constants
+_COUNT = f"SELECT count(*) FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {_LIVE}"  # noqa: S608
+_VECTOR = """
+  SELECT s.name, v.vector FROM vectors v JOIN spaces s USING (space_id) WHERE v.doc = ? ORDER BY v.revision DESC LIMIT 1
+"""
+
+Row = tuple[Any, ...]
+Bindings = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMemory:
+    """A memory with what only the store knows of it."""
+
+    doc: int
+    partition_id: int
+    memory: Memory
+    request_hash: bytes | None
+
+
+def to_us(time: datetime | None) -> int | None:
+    """Return whole microseconds since 1970."""
+    return None if time is None else (time - _EPOCH) // _MICROSECOND
+
+
+def time_us(time: datetime) -> int:
+    """Return whole microseconds since 1970."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def from_us(value: int | None) -> datetime | None:
+    """Return the aware UTC time of *value* microseconds since 1970."""
+    return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+def access_bindings(caller: Caller, now: datetime) -> Bindings:
+    """Return what the visibility parts of the statements need."""
+    return {"user": caller.user, "roles": orjson.dumps(sorted(caller.roles)).decode(), "now": time_us(now)}
+
+
+def read_visible(connection: apsw.Connection, caller: Caller, memory_id: str, now: datetime) -> StoredMemory:
+    """Return one memory that *caller* may see, or raise ``MemoryNotFound``; hidden and absent ids take the same steps."""
+    found = connection.execute(_GET, access_bindings(caller, now) | {"memory_id": memory_id}).fetchone()
+    if found is None:
+        raise MemoryNotFound(f"no memory {memory_id!r}", memory_id=memory_id)
+    return row_to_memory(found)
+
+
+def read_by_id(connection: apsw.Connection, memory_id: str) -> StoredMemory | None:
+    """Return the row of *memory_id* whoever owns it, also when deleted or expired: for the writer alone."""
+    found = connection.execute(_BY_ID, (memory_id,)).fetchone()
+    return None if found is None else row_to_memory(found)
+
+
+def read_embedding(connection: apsw.Connection, doc: int) -> Embedding:
+    """Return the current vector of a row."""
+    found = connection.execute(_VECTOR, (doc,)).fetchone()
+    if found is None:
+        raise DataLoss(f"row {doc} has no vector; restore the data folder from a backup")
+    space, vector = found
+    return Embedding(space, np.frombuffer(vector, dtype="<f4"))
+
+
+def read_many(connection: apsw.Connection, caller: Caller, docs: Sequence[int], now: datetime) -> dict[int, Memory]:
+    """Return those of *docs* that *caller* may see, by doc."""
+    bindings = access_bindings(caller, now) | {"docs": orjson.dumps(docs).decode()}
+    return {row[0]: row_to_memory(row).memory for row in connection.execute(_FETCH, bindings)}
+
+
+def count_visible(connection: apsw.Connection, caller: Caller, now: datetime) -> int:
+    """Return how many memories *caller* may see."""
+    return int(connection.execute(_COUNT, access_bindings(caller, now)).get)
+
+
+def list_visible(connection: apsw.Connection, caller: Caller, plan: ListPlan) -> ListPage:
+    """Return one page, as ``ListPlan`` says: a merge of the visible partitions, each read in order from its index."""
+    with transaction(connection):
+        last_change = last_seq(connection)
+        bindings = access_bindings(caller, plan.now) | {
+            "snapshot": last_change if plan.snapshot is None else plan.snapshot,
+            "bucket": plan.bucket,
+            "after_time": NEVER if plan.after is None else time_us(plan.after[0]),
+            "after_id": "" if plan.after is None else plan.after[1],
+        }
+        partitions = [row[0] for row in connection.execute(_VISIBLE_PARTITIONS, bindings)]
+        cursors = [connection.execute(_KEYS, bindings | {"partition": partition}) for partition in partitions]
+        keys = heapq.merge(*cursors, reverse=True)
+        docs, more = _cut_page(keys, plan)
+        for cursor in cursors:
+            cursor.close()
+        found = read_many(connection, caller, docs, plan.now)
+    return ListPage(tuple(found[doc] for doc in docs), more, bindings["snapshot"])
+
+
+def _cut_page(keys: Iterator[Row], plan: ListPlan) -> tuple[list[int], bool]:
+    docs: list[int] = []
+    size = 0
+    for _, _, doc, size_bytes in islice(keys, plan.limit + 1):
+        size += size_bytes
+        if docs and (len(docs) == plan.limit or size > plan.max_bytes):
+            return docs, True
+        docs.append(doc)
+    return docs, False
+
+
+def last_seq(connection: apsw.Connection) -> int:
+    """Return the number of the last change that this connection sees."""
+    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM changes").get)
+
+
+def row_to_memory(row: Row) -> StoredMemory:
+    """Return the memory of a row selected by this module's columns."""
+    source = None if row[20] is None else orjson.loads(row[20])
+    memory = Memory(
+        revision=row[2],
+        created_at=_EPOCH + timedelta(microseconds=row[3]),
+        updated_at=_EPOCH + timedelta(microseconds=row[4]),
+        event_time=from_us(row[5]),
+        valid_from=from_us(row[6]),
+        valid_until=from_us(row[7]),
+        expires_at=from_us(row[8]),
+        delete_time=from_us(row[9]),
+        memory_id=row[10],
+        owner_user=row[11],
+        access_level=AccessLevel(row[12]),
+        reader_roles=tuple(orjson.loads(row[13])),
+        bucket=row[14],
+        external_id=row[15],
+        superseded_by=row[16],
+        content_type=row[17],
+        embedding_space=row[18],
+        tags=tuple(orjson.loads(row[19])),
+        source=source and Source(source["uri"], source["kind"], tuple(source["parent_memory_ids"])),
+        metadata=orjson.loads(row[21]),
+        content=row[22],
+    )
+    return StoredMemory(row[0], row[1], memory, row[23])
+
+
+def memory_to_row(memory: Memory, partition_id: int, size_bytes: int, request_hash: bytes | None) -> Row:
+    """Return the columns of table ``memories`` after ``doc``, in their order."""
+    return (
+        memory.memory_id,
+        partition_id,
+        memory.revision,
+        size_bytes,
+        time_us(memory.created_at),
+        time_us(memory.updated_at),
+        to_us(memory.event_time),
+        to_us(memory.valid_from),
+        to_us(memory.valid_until),
+        to_us(memory.expires_at),
+        to_us(memory.delete_time),
+        memory.owner_user,
+        memory.access_level.value,
+        orjson.dumps(memory.reader_roles).decode(),
+        memory.bucket,
+        memory.external_id,
+        memory.external_id or None,
+        memory.superseded_by,
+        memory.content_type,
+        memory.embedding_space,
+        request_hash,
+        orjson.dumps(memory.tags).decode(),
+        None if memory.source is None else orjson.dumps(memory.source).decode(),
+        orjson.dumps(memory.metadata).decode(),
+        memory.content,
+    )

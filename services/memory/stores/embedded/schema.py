@@ -1,0 +1,93 @@
+"""The tables, as numbered migrations; a number once released is never edited."""
+
+# Times are microseconds since 1970 UTC. JSON columns hold compact UTF-8.
+_FIRST = """
+CREATE TABLE settings (
+  name  TEXT PRIMARY KEY,
+  value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Who may see a row is decided by the one partition it lies in. reader_roles is the sorted set as JSON; owner_user is '' for PUBLIC.
+CREATE TABLE partitions (
+  partition_id INTEGER PRIMARY KEY,
+  access_level TEXT NOT NULL,
+  owner_user   TEXT NOT NULL,
+  reader_roles TEXT NOT NULL,
+  UNIQUE (access_level, owner_user, reader_roles)
+) STRICT;
+CREATE INDEX partitions_by_owner ON partitions (owner_user);
+-- Stands in for the row of an absent id, so that absent and hidden ids cost the same.
+INSERT INTO partitions VALUES (0, 'NOBODY', '', '[]');
+
+CREATE TABLE partition_roles (
+  role         TEXT NOT NULL,
+  partition_id INTEGER NOT NULL,
+  PRIMARY KEY (role, partition_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE spaces (
+  space_id  INTEGER PRIMARY KEY,
+  name      TEXT NOT NULL UNIQUE,
+  dimension INTEGER NOT NULL
+) STRICT;
+
+-- doc is the number of the change that created the row. external_claim is external_id while it bars others from using it.
+CREATE TABLE memories (
+  doc             INTEGER PRIMARY KEY,
+  memory_id       TEXT NOT NULL UNIQUE,
+  partition_id    INTEGER NOT NULL,
+  revision        INTEGER NOT NULL,
+  size_bytes      INTEGER NOT NULL,
+  created_at      INTEGER NOT NULL,
+  updated_at      INTEGER NOT NULL,
+  event_time      INTEGER,
+  valid_from      INTEGER,
+  valid_until     INTEGER,
+  expires_at      INTEGER,
+  delete_time     INTEGER,
+  owner_user      TEXT NOT NULL,
+  access_level    TEXT NOT NULL,
+  reader_roles    TEXT NOT NULL,
+  bucket          TEXT NOT NULL,
+  external_id     TEXT NOT NULL,
+  external_claim  TEXT,
+  superseded_by   TEXT NOT NULL,
+  content_type    TEXT NOT NULL,
+  embedding_space TEXT NOT NULL,
+  request_hash    BLOB,
+  tags            TEXT NOT NULL,
+  source          TEXT,
+  metadata        TEXT NOT NULL,
+  content         TEXT NOT NULL
+) STRICT;
+CREATE INDEX memories_listed ON memories
+  (partition_id, created_at DESC, memory_id DESC, bucket, expires_at, size_bytes) WHERE delete_time IS NULL;
+CREATE UNIQUE INDEX memories_claimed ON memories (owner_user, external_claim) WHERE external_claim IS NOT NULL;
+
+-- vector is float32, little-endian, unpadded; revision is the one that brought the content it was made from.
+CREATE TABLE vectors (
+  doc      INTEGER NOT NULL,
+  revision INTEGER NOT NULL,
+  space_id INTEGER NOT NULL,
+  vector   BLOB NOT NULL,
+  PRIMARY KEY (doc, revision)
+) STRICT;
+
+-- What keyword.tokenize found: distinct terms joined by line feeds, and how often each occurs (uint32, little-endian).
+CREATE TABLE terms (
+  doc    INTEGER PRIMARY KEY,
+  terms  TEXT NOT NULL,
+  counts BLOB NOT NULL
+) STRICT;
+
+-- Every change in commit order; AUTOINCREMENT, so that a number is never given twice.
+CREATE TABLE changes (
+  seq       INTEGER PRIMARY KEY AUTOINCREMENT,
+  memory_id TEXT NOT NULL,
+  revision  INTEGER NOT NULL,
+  kind      TEXT NOT NULL,
+  at        INTEGER NOT NULL
+) STRICT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)  # migration n is the n-th

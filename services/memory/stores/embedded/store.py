@@ -1,0 +1,203 @@
+"""The memory store in one data folder."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Self, TypeVar
+
+import apsw
+
+from services.memory.domain.memory import Embedding, Memory
+from services.memory.domain.ports import ListPage, ListPlan, SearchHit, SearchPage, SearchPlan, StoreSecrets, UnitOfWork
+from services.memory.stores.embedded.changes import prepare
+from services.memory.stores.embedded.checkpoint import Checkpointer
+from services.memory.stores.embedded.database import (
+    DATABASE_NAME,
+    IntegrityCheck,
+    check_file,
+    connect,
+    load_secrets,
+    migrate,
+    sync_folder,
+    transaction,
+    translated_errors,
+)
+from services.memory.stores.embedded.index import IndexView, MemoryIndex
+from services.memory.stores.embedded.loader import IndexLoader, renew_terms
+from services.memory.stores.embedded.lock import FolderLock
+from services.memory.stores.embedded.rows import (
+    count_visible,
+    last_seq,
+    list_visible,
+    read_embedding,
+    read_many,
+    read_visible,
+)
+from services.memory.stores.embedded.search import cut_page, rank
+from services.memory.stores.embedded.writer import GroupWriter
+from services.mesh.caller import Caller
+from services.mesh.errors import BackendUnavailable, DataLoss
+
+_READERS = 4
+_TRIES = 3  # of a search whose rows changed between index and row
+
+Answer = TypeVar("Answer")
+
+
+class EmbeddedMemoryStore:
+    """A ``MemoryStore`` over SQLite rows, with search indexes in memory. Made by ``open``, by one process at a time."""
+
+    def __init__(self, folder: Path, integrity: IntegrityCheck, vfs: str | None) -> None:
+        """Open the store; blocks for as long as checking and loading take, so use ``open``."""
+        with ExitStack() as stack, translated_errors():
+            _make_folder(folder)
+            stack.callback(FolderLock(folder).release)
+            connection = _Connections(folder / DATABASE_NAME, vfs, stack)
+            writing = connection.open()
+            check_file(writing, integrity)
+            migrate(writing)
+            sync_folder(folder)
+            self._secrets = load_secrets(writing)
+            renew_terms(writing)
+            self._index = MemoryIndex()
+            stack.callback(self._index.close)
+            seq = IndexLoader(writing, self._index).load()
+            self._idle: SimpleQueue[apsw.Connection] = SimpleQueue()
+            for _ in range(_READERS):
+                self._idle.put(connection.open(read_only=True))
+            checkpointer = Checkpointer(writing, connection.open())
+            stack.callback(checkpointer.close)
+            self._writer = GroupWriter(writing, self._index, seq, checkpointer.after_commit)
+            stack.callback(self._writer.close)
+            self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+            stack.callback(self._readers.shutdown)
+            self._stack = stack.pop_all()
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls, folder: Path, *, integrity: IntegrityCheck = IntegrityCheck.QUICK, vfs: str | None = None
+    ) -> Self:
+        """Open or create the store in *folder*; *vfs* names another SQLite file system, for tests.
+
+        Raises ``StoreLocked`` when another process has it, ``SchemaTooNew``, ``DataLoss`` when a check fails.
+        """
+        return await asyncio.to_thread(cls, folder, integrity, vfs)
+
+    async def close(self) -> None:
+        """Finish the queued writes and leave the folder to the next process. Calls after this are refused."""
+        self._closed = True
+        await asyncio.to_thread(self._stack.close)
+
+    @property
+    def secrets(self) -> StoreSecrets:
+        """The keys for derived ids and page tokens."""
+        return self._secrets
+
+    @property
+    def failure(self) -> str | None:
+        """Why the store takes no more writes until it is opened again; None while all is well."""
+        return self._writer.failure
+
+    async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
+        """Commit *work* durably; see ``MemoryStore``. Cancelling the caller leaves the work whole: done, or not begun."""
+        queued = await self._in_thread(lambda: self._writer.submit(prepare(work)))
+        return await asyncio.wrap_future(queued)
+
+    async def get(self, caller: Caller, memory_id: str, now: datetime) -> Memory:
+        """Return one memory, or raise ``MemoryNotFound``."""
+        return await self._read(lambda connection: read_visible(connection, caller, memory_id, now).memory)
+
+    async def get_embedding(self, caller: Caller, memory_id: str, now: datetime) -> Embedding:
+        """Return the vector of a memory that *caller* may see, or raise ``MemoryNotFound``."""
+
+        def read(connection: apsw.Connection) -> Embedding:
+            with transaction(connection):
+                return read_embedding(connection, read_visible(connection, caller, memory_id, now).doc)
+
+        return await self._read(read)
+
+    async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
+        """Return one page."""
+        return await self._read(lambda connection: list_visible(connection, caller, plan))
+
+    async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
+        """Return one page of hits, best first."""
+        return await self._read(lambda connection: self._search(connection, caller, plan))
+
+    async def count(self, caller: Caller, now: datetime) -> int:
+        """Return how many memories *caller* may see."""
+        return await self._read(lambda connection: count_visible(connection, caller, now))
+
+    async def _read(self, read: Callable[[apsw.Connection], Answer]) -> Answer:
+        return await self._in_thread(partial(self._with_connection, read))
+
+    async def _in_thread(self, call: Callable[[], Answer]) -> Answer:
+        if self._closed:
+            raise BackendUnavailable("the memory store is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    def _with_connection(self, read: Callable[[apsw.Connection], Answer]) -> Answer:
+        connection = self._idle.get()
+        try:
+            with translated_errors():
+                return read(connection)
+        finally:
+            self._idle.put(connection)
+
+    def _search(self, connection: apsw.Connection, caller: Caller, plan: SearchPlan) -> SearchPage:
+        for _ in range(_TRIES):
+            page = self._page(connection, caller, plan, self._index.view(caller))
+            if page is not None:
+                return page
+        with transaction(connection):
+            with self._writer.publication:
+                last_seq(connection)  # the first read fixes what the transaction sees
+                view = self._index.view(caller)
+            page = self._page(connection, caller, plan, view)
+        if page is None:
+            raise DataLoss("the search indexes do not equal the rows; restart the service")
+        return page
+
+    def _page(
+        self, connection: apsw.Connection, caller: Caller, plan: SearchPlan, view: IndexView
+    ) -> SearchPage | None:
+        """Return the page as of *view*, or None when one of its rows has changed since."""
+        ranking = rank(view.segments, view.seq, plan, self._index.words)
+        rows, more = cut_page(ranking.rows, plan)
+        found = read_many(connection, caller, [row.doc for row in rows], plan.now)
+        hits = []
+        for row in rows:
+            memory = found.get(row.doc)
+            if memory is None or memory.revision != row.revision:
+                return None
+            hits.append(
+                SearchHit(memory, row.score, row.rank_score, row.vector_rank, row.keyword_rank, row.keyword_score)
+            )
+        snapshot = view.seq if plan.snapshot is None else plan.snapshot
+        return SearchPage(tuple(hits), more, snapshot, ranking.cut_by_threshold, ranking.cut_by_min_score)
+
+
+class _Connections:
+    """Opens connections to one file, closed by *stack*."""
+
+    def __init__(self, path: Path, vfs: str | None, stack: ExitStack) -> None:
+        self._path = path
+        self._vfs = vfs
+        self._stack = stack
+
+    def open(self, *, read_only: bool = False) -> apsw.Connection:
+        connection = connect(self._path, self._vfs, read_only=read_only)
+        self._stack.callback(connection.close)
+        return connection
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True)
+        sync_folder(folder.parent)

@@ -1,0 +1,160 @@
+"""The one writer: collects concurrent units of work and commits them with one sync of the disk."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
+
+import apsw
+
+from services.memory.domain.memory import Memory
+from services.memory.stores.embedded.changes import ChangeWriter, Outcome, PreparedWork
+from services.memory.stores.embedded.database import translated_errors
+from services.memory.stores.embedded.entry import IndexChange
+from services.memory.stores.embedded.index import MemoryIndex
+from services.mesh.errors import BackendUnavailable, MemoryBoxError
+
+_BATCH_UNITS = 256
+_BATCH_BYTES = 16 << 20  # of contents: bounds a commit's time and the log's growth
+
+Result = tuple[Memory, ...]
+
+
+@dataclass(slots=True)
+class _Job:
+    work: PreparedWork
+    future: Future[Result] = field(default_factory=Future)
+    outcomes: Sequence[Outcome] = ()
+    error: Exception | None = None
+
+    def size_bytes(self) -> int:
+        return sum(text.size_bytes for text in self.work.texts if text is not None)
+
+
+class GroupWriter:
+    """Applies units of work in order of arrival, each whole or not at all, on one thread and one connection.
+
+    A unit's future resolves when its commit is on the disk and the indexes show it. *after_commit* is told of every commit.
+    """
+
+    def __init__(
+        self, connection: apsw.Connection, index: MemoryIndex, seq: int, after_commit: Callable[[], None]
+    ) -> None:
+        self._connection = connection
+        self._index = index
+        self._changes = ChangeWriter(connection, seq)
+        self._after_commit = after_commit
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="store-write")
+        self._lock = Lock()
+        self._queue: deque[_Job] = deque()
+        self._draining = False
+        self._failure: str | None = None
+        # Held from before a commit until the indexes show it: whoever holds it reads rows and indexes of one moment.
+        self.publication = Lock()
+
+    @property
+    def failure(self) -> str | None:
+        """Why no more writes are taken, if so."""
+        return self._failure
+
+    def submit(self, work: PreparedWork) -> Future[Result]:
+        """Queue *work*. A future cancelled before its turn leaves no trace; later cancelling has no effect on the work."""
+        job = _Job(work)
+        with self._lock:
+            self._queue.append(job)
+            if not self._draining:
+                self._draining = True
+                self._executor.submit(self._drain)
+        return job.future
+
+    def close(self) -> None:
+        """Finish what is queued; nothing may be submitted any more."""
+        while self._draining:
+            self._executor.submit(lambda: None).result()
+        self._executor.shutdown(wait=True)
+
+    def _drain(self) -> None:
+        jobs = self._take_batch()
+        try:
+            self._commit(jobs)
+            self._index.tidy()
+            self._after_commit()
+        finally:
+            for job in jobs:
+                if not job.future.done():
+                    job.future.set_exception(BackendUnavailable("the write failed; it is safe to repeat it"))
+            with self._lock:
+                self._draining = bool(self._queue)
+                if self._draining:
+                    self._executor.submit(self._drain)
+
+    def _take_batch(self) -> list[_Job]:
+        jobs: list[_Job] = []
+        size = 0
+        with self._lock:
+            while self._queue and len(jobs) < _BATCH_UNITS and size < _BATCH_BYTES:
+                job = self._queue.popleft()
+                if job.future.set_running_or_notify_cancel():
+                    jobs.append(job)
+                    size += job.size_bytes()
+        return jobs
+
+    def _commit(self, jobs: Sequence[_Job]) -> None:
+        if self._failure is not None:
+            for job in jobs:
+                job.future.set_exception(BackendUnavailable(self._failure))
+            return
+        before = self._changes.seq
+        try:
+            with self.publication, translated_errors():
+                self._write(jobs)
+                self._publish(jobs)
+        except MemoryBoxError as error:
+            self._changes.seq = before
+            for job in jobs:
+                job.future.set_exception(error)
+            return
+        for job in jobs:
+            if job.error is None:
+                job.future.set_result(tuple(outcome.memory for outcome in job.outcomes))
+            else:
+                job.future.set_exception(job.error)
+
+    def _write(self, jobs: Sequence[_Job]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for job in jobs:
+                self._write_one(job)
+            self._sync()
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _sync(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except apsw.IOError:
+            # After a failed sync the kernel may drop the pages and report the next sync as done: nothing written
+            # from here on could be promised. Opening the store again reads what really is on the disk.
+            self._failure = "the disk failed during a commit; writes stop until the store is opened again"
+            raise
+
+    def _write_one(self, job: _Job) -> None:
+        """Apply one unit inside the batch; its own fault undoes it alone."""
+        before = self._changes.seq
+        self._connection.execute("SAVEPOINT unit")
+        try:
+            job.outcomes = self._changes.apply(job.work)
+        except (MemoryBoxError, ValueError, TypeError, OverflowError) as error:
+            # The last three: a value that SQLite cannot take, such as a text with lone surrogates.
+            self._connection.execute("ROLLBACK TO unit")
+            self._changes.seq = before
+            job.error = error
+        self._connection.execute("RELEASE unit")
+
+    def _publish(self, jobs: Sequence[_Job]) -> None:
+        changes: list[IndexChange] = [
+            outcome.index_change for job in jobs for outcome in job.outcomes if outcome.index_change is not None
+        ]
+        self._index.publish(changes, self._changes.seq)
