@@ -38,11 +38,10 @@ async def open_store(mesh: Mesh, settings: Settings) -> MemoryStore:
     """Open the store that the profile selects; closed with the process."""
     if mesh.settings.profile != "local":
         raise BadSettings("MEMORYBOX_PROFILE=snowflake: the Snowflake store is not built in this version; use local")
-    from services.memory.stores.embedded import EmbeddedMemoryStore
+    from services.memory.stores.embedded import EmbeddedMemoryStore, IntegrityCheck
 
-    store = await EmbeddedMemoryStore.open(
-        mesh.settings.data_dir / "memory", full_check=settings.integrity_check == "full", readers=settings.readers
-    )
+    folder = mesh.settings.data_dir / "memory"
+    store = await EmbeddedMemoryStore.open(folder, integrity=IntegrityCheck(settings.integrity_check))
     mesh.stack.push_async_callback(store.close)
     return store
 

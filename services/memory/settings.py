@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.mesh.config import integer, one_of, setting
+from services.mesh.config import one_of, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +14,4 @@ class Settings:
         default="quick",
         parse=one_of("quick", "full"),
         doc="How stored data are checked at start: `quick`, or `full`, which also compares every index.",
-    )
-    readers: int = setting(
-        "MEMORYBOX_MEMORY_READERS",
-        default=4,
-        parse=integer(1, 64),
-        doc="Threads that read and search the embedded store.",
     )
