@@ -41,13 +41,14 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 def here(text: str, mesh: Mesh) -> str:
     """Return *text* with the addresses and programs of this test in place of the README's."""
-    return (
-        text.replace("localhost:8080", mesh.url.removeprefix("http://"))
-        .replace("127.0.0.1:15051", mesh.target("memory"))
-        .replace(".venv/bin/memorybox", f"{sys.executable} -P -m services.cli")
-        .replace(".venv/bin/python", sys.executable)
-        .replace("python3 ", f"{sys.executable} ")
-    )
+    places = {
+        "localhost:8080": mesh.url.removeprefix("http://"),
+        "127.0.0.1:15051": mesh.target("memory"),
+        ".venv/bin/memorybox": f"{sys.executable} -P -m services.cli",
+        ".venv/bin/python": sys.executable,
+        "python3": sys.executable,
+    }
+    return re.sub("|".join(map(re.escape, places)), lambda found: places[found[0]], text)
 
 
 def run_all(blocks: list[Block], mesh: Mesh, folder: Path) -> list[str]:
