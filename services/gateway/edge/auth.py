@@ -9,6 +9,7 @@ from typing import Protocol
 
 from services.gateway.edge.arrival import Arrival
 from services.gateway.edge.browsers import CrossSiteRule, HostList, check_content_type
+from services.gateway.edge.oidc import OidcAuthenticator
 from services.gateway.edge.people import checked_name, checked_roles, person, single
 from services.gateway.edge.refusals import refuse
 from services.gateway.settings import GatewaySettings
@@ -126,6 +127,6 @@ def open_authenticator(bind: str, settings: GatewaySettings, *, lenient: bool = 
     """Return the authenticator that the settings name, or raise ``BadSettings`` when it cannot be safe here."""
     if settings.auth == "spcs":
         return SpcsAuthenticator.open(settings)
-    if settings.auth == "dev":
-        return DevAuthenticator.open(bind, settings, lenient=lenient)
-    raise BadSettings("MEMORYBOX_AUTH=oidc is not available in this version; use dev or spcs")
+    if settings.auth == "oidc":
+        return OidcAuthenticator.open(settings)
+    return DevAuthenticator.open(bind, settings, lenient=lenient)
