@@ -1,6 +1,6 @@
 """Speed and fidelity of the local sentence model beside the file it is made from; everything in one run, by turns.
 
-    .venv/bin/python bench/embedding.py [--rounds 5]
+    .venv/bin/python -m bench.embedding [--rounds 5]
 
 Rows: `shipped` multiplies the packaged weights in float32; `signed` and `unsigned` are the two integer forms of the
 same weights (services/models/kernels.py), of which a processor uses the first if that is exact there. Only the ratios of one run compare.
@@ -11,7 +11,7 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from bench.embedding_threshold import sample
 from services.embedding.backends.local import LocalEmbedder
 from services.embedding.domain.embedder import InputKind
 from services.models import graph
@@ -124,6 +125,17 @@ def fidelity(runs: dict[str, Run]) -> dict[str, tuple[float, float]]:
     return {name: (statistics.fmean(found), min(found)) for name, found in cosines.items()}
 
 
+def retrieval(run: Run, pairs: list[tuple[str, str]]) -> tuple[float, float]:
+    """Return how often the paragraph that explains a summary is the first, and among the first ten, of all paragraphs."""
+    tokenizer = WordPieceTokenizer(VOCABULARY.read())
+    summaries, paragraphs = (
+        np.stack([run(tokenizer.windows(pair[side])[0].token_ids[np.newaxis]) for pair in pairs]) for side in (0, 1)
+    )
+    similarity = summaries @ paragraphs.T
+    ranks = (similarity > np.diag(similarity)[:, np.newaxis]).sum(axis=1)
+    return float((ranks < 1).mean()), float((ranks < 10).mean())
+
+
 def report(taken: dict[str, Taken], close: dict[str, tuple[float, float]]) -> None:
     """Print the tables."""
     sizes = [f"{size} p50 / p99 ms" for size in SIZES]
@@ -147,11 +159,11 @@ def report(taken: dict[str, Taken], close: dict[str, tuple[float, float]]) -> No
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    rounds = parser.parse_args(arguments).rounds
     start = time.perf_counter()
     SentenceModel.load()
     print(
@@ -160,6 +172,10 @@ def main() -> None:
     source = graph.Source.parse(WEIGHTS.read())
     runs = {"shipped": shipped(), "signed": integer(source, signed=True), "unsigned": integer(source, signed=False)}
     report(measure(runs, rounds), fidelity(runs))
+    pairs = sample(1000)
+    for name in ("shipped", "signed"):
+        first, tenth = retrieval(runs[name], pairs)
+        print(f"\n{name}: of 1,000 paragraphs the right one is first for {first:.1%}, in the first ten for {tenth:.1%}")
     texts = [f"{NOTES[number % len(NOTES)][:40]} {number}" for number in range(1500)]
     rates = [asyncio.run(service_rate(workers, texts)) for workers in (1, 2)]
     print(

@@ -1,6 +1,6 @@
 """Calibrates the cosine from which a match is worth showing, on real text; prints the table of services/models/sentence.py.
 
-    .venv/bin/python bench/embedding_threshold.py
+    .venv/bin/python -m bench.embedding_threshold
 
 True matches: (1) the questions and notes of tests/unit/models/questions.jsonl, (2) the summary line of a function and the
 paragraph that explains it, from the docstrings of the packages installed here. Noise is every other pairing. The threshold is the
@@ -50,6 +50,12 @@ def _is_pair(summary: str, paragraph: str) -> bool:
     return lengths and not NOT_PROSE.search(paragraph)
 
 
+def sample(count: int) -> list[tuple[str, str]]:
+    """Return *count* explained summaries of the installed packages, the same ones in every run over the same packages."""
+    pairs = list(explained_summaries(Path(onnx.__file__).parents[1]))
+    return [pairs[index] for index in np.random.default_rng(3).permutation(len(pairs))[:count]]
+
+
 def others(similarity: Matrix) -> Matrix:
     """Return all cosines off the diagonal."""
     found: Matrix = similarity[~np.eye(len(similarity), dtype=bool)]
@@ -64,14 +70,13 @@ def main() -> None:
         return np.stack([model.embed(text).values for text in texts])
 
     rows = [json.loads(line) for line in QUESTIONS.read_text().splitlines()]
-    pairs = list(explained_summaries(Path(onnx.__file__).parents[1]))
-    chosen = [pairs[index] for index in np.random.default_rng(3).permutation(len(pairs))[:PAIRS]]
+    chosen = sample(PAIRS)
     questions, notes = embed([row["question"] for row in rows]), embed([row["note"] for row in rows])
     summaries, paragraphs = embed([pair[0] for pair in chosen]), embed([pair[1] for pair in chosen])
     by_note, foreign, by_paragraph = questions @ notes.T, questions @ paragraphs.T, summaries @ paragraphs.T
     found_notes, found_paragraphs = np.diag(by_note), np.diag(by_paragraph)
 
-    print(f"space {SPACE}; {len(rows)} questions, {len(chosen)} of {len(pairs)} explained summaries\n")
+    print(f"space {SPACE}; {len(rows)} questions, {len(chosen)} explained summaries\n")
     print(
         "| threshold | notes found | paragraphs found | other notes | foreign paragraphs | paragraphs of the same field |"
     )
