@@ -4,6 +4,7 @@ A hop token says who calls this one service now. A subject token, signed by the 
 acts when it calls on; it is passed on unchanged, so that a service's key cannot invent users.
 """
 
+import logging
 import secrets
 import time
 from collections.abc import Iterable, Mapping
@@ -15,8 +16,10 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.mesh.caller import Caller
-from services.mesh.errors import PermissionDenied, Unauthenticated
+from services.mesh.errors import BackendUnavailable, FailedPrecondition, PermissionDenied, Unauthenticated
 from services.mesh.keys import GATEWAY, Key, KeyFolder, Registry
+
+log = logging.getLogger(__name__)
 
 ALGORITHM = "EdDSA"
 HOP_TYPE = "mb-hop+jwt"
@@ -99,12 +102,12 @@ class HopSigner:
     def _current(self) -> _Signer:
         now = time.monotonic()
         if self._signer is None or now - self._looked_at > RELOAD_S:
-            self._looked_at = now
             stamp = self._folder.stamp()
             if self._signer is None or self._signer.stamp != stamp:
                 registry = self._folder.read()
                 key = registry.active(self._name)
                 self._signer = _Signer(stamp, registry, key, self._folder.private_key(key.kid))
+            self._looked_at = now  # not before: a revoked key must sign nothing more
         return self._signer
 
 
@@ -129,7 +132,7 @@ class HopVerifier:
         self._known: dict[str, tuple[dict[str, Any], Key, float]] = {}
 
     def verify(self, method: str, authorization: str | None, subject_token: str | None) -> Principal:
-        """Return who calls *method*, or raise ``Unauthenticated`` or ``PermissionDenied``."""
+        """Return who calls *method*, or raise ``Unauthenticated`` or ``PermissionDenied``; ``BackendUnavailable`` while there are no keys."""
         if not authorization or not authorization.startswith("Bearer "):
             raise Unauthenticated(
                 "this call needs metadata `authorization: Bearer <hop token>`; `memorybox token` makes one"
@@ -196,6 +199,8 @@ class HopVerifier:
         roles = claims.get("roles")
         right = (
             claims.get("dep") == self._registry.deployment
+            and claims["sub"] != ""
+            and type(claims["iat"]) is type(claims["exp"]) is int
             and isinstance(roles, list)
             and all(isinstance(role, str) for role in roles)
             and (kind != HOP_TYPE or isinstance(claims.get("aud"), str))
@@ -209,9 +214,13 @@ class HopVerifier:
         now = time.monotonic()
         if now - self._looked_at < RELOAD_S:
             return
-        self._looked_at = now
         stamp = self._folder.stamp()
         if stamp != self._stamp:
-            self._registry = self._folder.read()
+            try:
+                self._registry = self._folder.read()
+            except FailedPrecondition as error:  # its text names a path, which is not for whoever calls
+                log.error("keys cannot be read", extra={"reason": error.reason, "fault": error.message})  # noqa: TRY400
+                raise BackendUnavailable("this service cannot read its keys, so it can verify nobody") from error
             self._stamp = stamp
             self._known.clear()
+        self._looked_at = now  # not before: without keys every call must fail, not one in each interval
