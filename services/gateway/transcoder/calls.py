@@ -33,7 +33,7 @@ _CORE_UNAVAILABLE = re.compile(
     r"ipv[46]:|unix:|all addresses|DNS|socket|connection|GOAWAY|errno|recvmsg|transport|stream removed",
     re.IGNORECASE,
 )
-_TOO_LARGE = re.compile(r"^(?:CLIENT: )?Received message larger than max")
+_TOO_LARGE = re.compile(r"CLIENT: Received message larger than max")
 _ERROR_HEADERS = ("www-authenticate", "retry-after")
 
 
@@ -72,7 +72,7 @@ class RpcErrors:
         """Return the HTTP answer for *error*; ABORTED is 412 when the etag came by If-Match."""
         code = int(error.code().value[0])
         text = error.details() or ""
-        if code == RESOURCE_EXHAUSTED and _TOO_LARGE.match(text):
+        if code == RESOURCE_EXHAUSTED and _TOO_LARGE.search(text):
             message = "the response is larger than the gateway takes"
             return refusal(INTERNAL, message, reason="RESPONSE_TOO_LARGE")
         trailers = list(error.trailing_metadata() or ())

@@ -114,8 +114,6 @@ class Server:
             raise
         response = self._answer(exchange.plan, raw, initial, trailing)
         await compress(exchange.request, response, self._options)
-        if not exchange.request.content.is_eof():
-            response.force_close()  # the answer came before the body ended
         return response
 
     def _answer(self, plan: Plan, raw: bytes, initial: Any, trailing: Any) -> web.Response:

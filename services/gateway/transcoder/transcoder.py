@@ -55,13 +55,17 @@ class Transcoder:
 
     async def handle(self, request: web.Request, call: CallContext) -> web.StreamResponse:
         """Serve *request*; every failure is an answer, not an exception."""
+        response: web.StreamResponse
         try:
             if "#" in request.raw_path:
                 raise refusal(INVALID_ARGUMENT, "path contains '#'")
             match = call.match or self.match(request.method, request.rel_url.raw_path)
-            return await self._server.serve(request, call, match)
+            response = await self._server.serve(request, call, match)
         except HttpError as error:
-            return error.response(self.codec)
+            response = error.response(self.codec)
+        if not request.content.is_eof() and not response.prepared:
+            response.force_close()  # the answer came before the body ended
+        return response
 
 
 def _overrides(config: Mapping[str, Any] | None) -> dict[str, http_pb2.HttpRule]:
