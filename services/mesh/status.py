@@ -1,18 +1,25 @@
 """MemoryBoxError to google.rpc.Status and back: the only place that knows both."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import grpc
 from google.protobuf import any_pb2
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from services.mesh import errors
 from services.mesh.errors import MemoryBoxError, Violation
 
 DOMAIN = "memorybox"
-MAX_VIOLATIONS = 20  # trailers must stay below gRPC's 8 KiB soft limit of metadata
-MAX_MESSAGE = 1024
+# Beyond gRPC's soft limit of 8 KiB for all metadata a status may be lost. On the wire details grow by a third, and a message that is not
+# ASCII by up to three times. Much of a status is text that the caller sent, so every part has its bound in bytes.
+MAX_MESSAGE = 512
+MAX_CONTEXT = 128
+MAX_FIELD = 128
+MAX_DESCRIPTION = 384
+MAX_BAD_REQUEST = 2048
 
 _BY_CODE: Mapping[str, type[MemoryBoxError]] = {
     cls.code: cls
@@ -35,22 +42,39 @@ _BY_CODE: Mapping[str, type[MemoryBoxError]] = {
 
 def to_status(error: MemoryBoxError) -> status_pb2.Status:
     """Return *error* as a Status with ErrorInfo, and BadRequest and RetryInfo where it has them."""
-    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.context)]
+    context = {key: _clipped(value, MAX_CONTEXT) for key, value in error.context.items()}
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=context)]
     if error.violations:
-        bad = error_details_pb2.BadRequest()
-        for violation in error.violations[:MAX_VIOLATIONS]:
-            bad.field_violations.add(field=violation.field[:256], description=violation.description[:512])
-        details.append(bad)
+        details.append(_bad_request(error.violations))
     if error.retry_after_s is not None:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message[:MAX_MESSAGE])
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=_clipped(error.message, MAX_MESSAGE))
     for detail in details:
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def _bad_request(violations: Sequence[Violation]) -> error_details_pb2.BadRequest:
+    """Return as many of *violations* as there is room for, from the first on."""
+    bad = error_details_pb2.BadRequest()
+    for violation in violations:
+        bad.field_violations.add(
+            field=_clipped(violation.field, MAX_FIELD), description=_clipped(violation.description, MAX_DESCRIPTION)
+        )
+        if bad.ByteSize() > MAX_BAD_REQUEST:
+            del bad.field_violations[-1]
+            break
+    return bad
+
+
+def _clipped(text: str, size: int) -> str:
+    """Return *text* in at most *size* bytes of UTF-8; three dots show that something is missing."""
+    data = text.encode()
+    return text if len(data) <= size else data[: size - 3].decode(errors="ignore") + "..."
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> MemoryBoxError:
@@ -60,7 +84,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> MemoryBoxError:
     for key, value in error.trailing_metadata() or ():
         if key != "grpc-status-details-bin":
             continue
-        for detail in status_pb2.Status.FromString(value).details:
+        for detail in _details(value):
             info, bad, retry_info = (
                 error_details_pb2.ErrorInfo(),
                 error_details_pb2.BadRequest(),
@@ -77,3 +101,12 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> MemoryBoxError:
     if reason is not None:
         result.reason = reason
     return result
+
+
+def _details(value: Any) -> Sequence[any_pb2.Any]:
+    status = status_pb2.Status()
+    try:
+        status.ParseFromString(value)
+    except DecodeError:  # not ours; the code still tells the kind
+        return ()
+    return tuple(status.details)
