@@ -46,7 +46,8 @@ class AccessPolicy:
 
     def _kinds(self, principal: Principal) -> set[Who]:
         key, caller = principal.key, principal.caller
-        if key.kind == "service" and caller.user == key.own_user:
+        for_itself = principal.subject_token is None and caller.user == key.own_user
+        if key.kind == "service" and for_itself:
             return {Who.SERVICE}
         kinds = {Who.USER}
         if self.operator_role in caller.roles:
