@@ -1,5 +1,6 @@
 """Logging as JSON lines on standard error, each with the trace and span it belongs to. Content, queries and vectors never enter."""
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -33,7 +34,10 @@ class JsonFormatter(logging.Formatter):
         line.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # text with lone surrogates, such as a file's name, or a number beyond 64 bits
+            return json.dumps(line, default=str, skipkeys=True)
 
 
 def configure(service: str, level: str) -> None:
