@@ -83,6 +83,7 @@ def memorybox_options(settings: GatewaySettings) -> Options:
         max_timeout=settings.max_timeout_s,
         max_stream_timeout=settings.max_stream_timeout_s,
         max_body=settings.max_body,
+        write_timeout=settings.write_timeout_s,
         max_message=MAX_MESSAGE_BYTES,
         max_response=MAX_MESSAGE_BYTES,
         cors_origins=settings.cors_origins,
@@ -247,7 +248,9 @@ def public_server(
         pace=BodyPace(settings.body_timeout_s, settings.body_grace_s, settings.min_body_rate),
         cors=Cors(settings.cors_origins),
     )
-    limits = ConnectionLimits(settings.max_connections, settings.header_timeout_s, settings.idle_timeout_s)
+    limits = ConnectionLimits(
+        settings.max_connections, settings.header_timeout_s, settings.idle_timeout_s, settings.write_timeout_s
+    )
     return PublicServer(front, readiness, limits)
 
 

@@ -96,7 +96,13 @@ class GatewaySettings:
         "MEMORYBOX_GATEWAY_MIN_BODY_RATE",
         default=KIB,
         parse=integer(0, MIB),
-        doc="Lowest average rate of a body in bytes a second; streamed uploads are bound by the pause alone.",
+        doc="Lowest average rate of a body in bytes a second; a streamed upload may come slower but not pause for the grace.",
+    )
+    write_timeout_s: float = setting(
+        "MEMORYBOX_GATEWAY_WRITE_TIMEOUT",
+        default=30.0,
+        parse=seconds(0.1, 600),
+        doc="Seconds in which a client must take some of an answer that waits for it; afterwards the connection is cut.",
     )
     idle_timeout_s: float = setting(
         "MEMORYBOX_GATEWAY_IDLE_TIMEOUT",

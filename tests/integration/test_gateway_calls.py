@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -11,8 +11,9 @@ import pytest
 
 from memorybox.memory.v1 import memory_service_pb2 as pb
 from services.mesh.channels import GatewayCredentials
+from services.mesh.errors import DeadlineExceeded
 from services.mesh.identity import HopSigner, HopVerifier
-from services.mesh.keys import ANY, GATEWAY, Grant, KeyFolder
+from services.mesh.keys import ANY, GATEWAY, Grant, KeyFolder, KeysMissing
 from tests.support.gateway import JSON, WITHIN_S, FakeUpstream, Gateway, gateway, parse
 
 SERVICE = "/memorybox.memory.v1.MemoryService"
@@ -137,6 +138,37 @@ async def test_internal_errors_of_a_service_stay_inside(edge: Gateway, upstream:
     assert reply.status == 500
     assert "secret" not in reply.body.decode()
     assert reply.headers["traceparent"].split("-")[1] in reply.json["message"]
+
+
+class Failing:
+    """Cannot vouch for anybody."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def metadata(self, _audience: str, _timeout_s: float) -> Sequence[tuple[str, str | bytes]]:
+        """Fail."""
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        pytest.param(RuntimeError("secret"), 500, 13, id="bug"),
+        pytest.param(KeysMissing("no keys in /secret"), 503, 14, id="no-keys"),
+        pytest.param(DeadlineExceeded("no time left"), 504, 4, id="deadline"),
+    ],
+)
+async def test_failures_of_the_gateway_itself_are_statuses(
+    upstream: FakeUpstream, error: Exception, status: int, code: int
+) -> None:
+    async with upstream.serving() as port, gateway(port, credentials=Failing(error)) as edge:
+        reply = await edge.ask("GET", "/v1/memories/m1")
+
+    assert reply.status == status
+    assert reply.json["code"] == code
+    assert b"secret" not in reply.body
+    assert b"Traceback" not in reply.body
 
 
 async def test_client_that_goes_away_cancels_the_call(edge: Gateway, upstream: FakeUpstream) -> None:
@@ -266,6 +298,65 @@ async def test_body_that_trickles_is_refused(upstream: FakeUpstream) -> None:
         writer.close()
 
     assert reading.result() == b"HTTP/1.1 408 Request Timeout\r\n"
+
+
+async def test_client_that_does_not_read_is_cut(upstream: FakeUpstream) -> None:
+    async def flood(_request: bytes, _context: object) -> AsyncIterator[bytes]:
+        message = pb.ExportMemoriesResponse()
+        message.memory.content = "x" * 1_000_000
+        try:
+            while True:
+                yield message.SerializeToString()
+        finally:
+            upstream.cancelled.set()
+
+    upstream.streams["ExportMemories"] = flood
+    async with upstream.serving() as port, gateway(port, {"MEMORYBOX_GATEWAY_WRITE_TIMEOUT": "0.3"}) as edge:
+        reader, writer = await edge.connect()
+        writer.write(edge.request("GET", "/v1/memories:export", [("Accept", "application/x-ndjson")]))
+        await until(upstream.cancelled)
+        writer.close()
+
+    assert not reader.at_eof()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n", id="connect"),
+        pytest.param(b"TRACE / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n", id="trace"),
+        pytest.param(
+            b"GET http://evil.example/v1/memories HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+            id="absolute",
+        ),
+        pytest.param(b"GET //evil.example/x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n", id="two-slashes"),
+        pytest.param(b"GET /v1/memories/%00%ff HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n", id="no-utf8"),
+        pytest.param(b"GET /v1/memories?%ff=%00 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n", id="odd-query"),
+        pytest.param(
+            b"POST /v1/memories:search HTTP/1.1\r\nHost: {host}\r\nUpgrade: h2c\r\nConnection: Upgrade, close\r\n"
+            b"Content-Length: 2\r\n\r\n{}",
+            id="upgrade",
+        ),
+        pytest.param(b"GET /v1/memories HTTP/1.0\r\n\r\n", id="http-1.0-without-host"),
+        pytest.param(
+            b"GET /v1/memories HTTP/1.1\r\nHost: {host}\r\nExpect: magic\r\nConnection: close\r\n\r\n", id="expect"
+        ),
+    ],
+)
+async def test_odd_requests_are_refused_and_serving_goes_on(edge: Gateway, upstream: FakeUpstream, raw: bytes) -> None:
+    raw = raw.replace(b"{host}", f"127.0.0.1:{edge.port}".encode())
+
+    refused = parse(await edge.raw(raw))
+    served = await edge.ask("GET", "/v1/memories")
+
+    assert 400 <= refused.status < 500
+    assert refused.json["code"] > 0
+    assert served.status == 200
+    assert len(upstream.seen) == 1
+
+
+async def test_options_for_the_server_is_answered(edge: Gateway) -> None:
+    assert (await edge.ask("OPTIONS", "*")).status == 204
 
 
 async def test_listed_origins_may_call_from_browsers(upstream: FakeUpstream) -> None:

@@ -31,17 +31,21 @@ class UnsafeParser(FailedPrecondition):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """``header_s`` is the time from a request's first byte, or from connecting, to the end of its headers."""
+    """``header_s`` is the time from a request's first byte, or from connecting, to the end of its headers.
+
+    ``idle_s`` may pass between two requests, ``write_s`` without the client taking a byte of an answer.
+    """
 
     most: int
     header_s: float
     idle_s: float
+    write_s: float
 
 
 class EdgeConnection(web.RequestHandler):
-    """A connection that closes itself when headers do not come, and answers broken requests without echoing them."""
+    """A connection that ends when headers do not come or answers are not read, and echoes nothing of a broken request."""
 
-    __slots__ = ("_busy", "_header_s", "_header_timer", "_over")
+    __slots__ = ("_busy", "_header_s", "_header_timer", "_over", "_unread", "_write_s", "_write_timer")
 
     def __init__(self, manager: web.Server, limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(manager, keepalive_timeout=limits.idle_s, **kwargs)
@@ -49,6 +53,9 @@ class EdgeConnection(web.RequestHandler):
         self._over = len(manager.connections) >= limits.most
         self._header_timer: asyncio.TimerHandle | None = None
         self._busy = False
+        self._write_s = limits.write_s
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._unread = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request, or say that there are too many connections."""
@@ -62,9 +69,37 @@ class EdgeConnection(web.RequestHandler):
         self._wait_for_headers()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the timer with the connection."""
+        """Forget the timers with the connection."""
         self._stop_waiting()
+        self._stop_write_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Watch a client that takes the answer slower than it comes."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """Note that the client has taken most of it."""
+        self._stop_write_timer()
+        super().resume_writing()
+
+    def _watch_reader(self) -> None:
+        if self.transport is not None:
+            self._unread = self.transport.get_write_buffer_size()
+            self._write_timer = self._loop.call_later(self._write_s, self._close_stuck)
+
+    def _close_stuck(self) -> None:
+        if self.transport is not None and self.transport.get_write_buffer_size() >= self._unread:
+            log.info("closed a connection that did not read its answer")
+            self.transport.abort()
+        else:
+            self._watch_reader()
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; the first bytes of a further request start the clock for its headers."""

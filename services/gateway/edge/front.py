@@ -19,7 +19,7 @@ from services.gateway.edge.pages import Page, Pages
 from services.gateway.edge.refusals import reason_of, refuse
 from services.gateway.transcoder import CallContext, HttpError, Match, Transcoder, error_response, from_aiohttp
 from services.gateway.transcoder.calls import Channel
-from services.gateway.transcoder.rules import UNARY
+from services.gateway.transcoder.rules import BIDI, CLIENT_STREAM
 from services.mesh.errors import MemoryBoxError
 from services.mesh.identity import ACTING
 from services.mesh.keys import KeyNotFound, KeysMissing
@@ -29,6 +29,7 @@ from services.mesh.status import to_status
 log = logging.getLogger(__name__)
 
 _OVERLOAD = 503
+_UPLOADS = frozenset({CLIENT_STREAM, BIDI})
 _TOO_SLOW = 408
 _PAGE_METHODS = "GET, HEAD, OPTIONS"
 
@@ -99,15 +100,6 @@ class Front:
     async def _answer(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
         try:
             response = await self._serve(request, exchange)
-        except HttpError as error:
-            exchange.reason = reason_of(error)
-            response = error.response()
-            if error.http_status == _TOO_SLOW and isinstance(request.protocol, EdgeConnection):
-                request.protocol.stop_reading()
-        except MemoryBoxError as error:
-            response = self._cannot_call(error, exchange)
-        except web.HTTPException as error:
-            response = from_aiohttp(error).response()
         except asyncio.CancelledError:
             exchange.status = CLIENT_GONE
             raise
@@ -115,8 +107,7 @@ class Front:
             if isinstance(error, ConnectionError) and _is_gone(request):
                 exchange.status = CLIENT_GONE
                 raise
-            log.exception("unhandled error")
-            response = refuse(500, f"internal error (request {exchange.trace_id})", reason="INTERNAL").response()
+            response = self._refused(error, request, exchange)
         if request.writer.output_size and not response.prepared:
             # The answer had begun: ending the connection is the only way left to tell that it is not whole.
             exchange.status = response.status
@@ -124,6 +115,22 @@ class Front:
         if response.status == _OVERLOAD and self._behind.meshed and not response.prepared:
             response.headers.setdefault("Retry-After", "1")
         return response
+
+    def _refused(self, error: Exception, request: web.Request, exchange: Exchange) -> web.Response:
+        if isinstance(error, HttpError):
+            exchange.reason = reason_of(error)
+            response = error.response()
+            if response.headers.get("Connection") == "close":
+                response.force_close()
+            if error.http_status == _TOO_SLOW and isinstance(request.protocol, EdgeConnection):
+                request.protocol.stop_reading()
+            return response
+        if isinstance(error, MemoryBoxError):
+            return self._cannot_call(error, exchange)
+        if isinstance(error, web.HTTPException):
+            return from_aiohttp(error).response()
+        log.error("unhandled error", exc_info=error)
+        return refuse(500, f"internal error (request {exchange.trace_id})", reason="INTERNAL").response()
 
     @staticmethod
     def _cannot_call(error: MemoryBoxError, exchange: Exchange) -> web.Response:
@@ -134,6 +141,8 @@ class Front:
         return error_response(to_status(error))
 
     async def _serve(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
+        if request.method == "CONNECT":
+            raise refuse(405, "this is no proxy", reason="METHOD_NOT_ALLOWED", headers=[("Connection", "close")])
         page = self._behind.pages.get(request.rel_url.raw_path)
         if page is not None:
             exchange.route = request.rel_url.raw_path
@@ -151,7 +160,7 @@ class Front:
         exchange.user = caller.user
         ACTING.set(caller)
         await self._let_body_come(request, match)
-        async with paced_body(request, self._pace, streamed=match.route.kind != UNARY):
+        async with paced_body(request, self._pace, streamed=match.route.kind in _UPLOADS):
             return await self._behind.transcoder.handle(
                 request,
                 CallContext(
@@ -169,7 +178,7 @@ class Front:
             return
         if expected.lower() != "100-continue":
             raise refuse(417, "only Expect: 100-continue is understood", reason="UNKNOWN_EXPECTATION")
-        if match.route.kind == UNARY and (request.content_length or 0) > self._behind.max_body:
+        if match.route.kind not in _UPLOADS and (request.content_length or 0) > self._behind.max_body:
             return
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         await request.writer.drain()

@@ -67,8 +67,9 @@ class _Watch:
     def __init__(self, request: web.BaseRequest, pace: BodyPace, scope: asyncio.Timeout, *, streamed: bool) -> None:
         self._request = request
         self._body: Incoming = request.content
-        self._pace = pace
         self._scope = scope
+        self._pause_s = max(pace.pause_s, pace.grace_s) if streamed else pace.pause_s
+        self._grace_s = pace.grace_s
         self._rate = 0 if streamed else pace.rate
         self._loop = asyncio.get_running_loop()
         self._seen = self._body.total_bytes
@@ -79,7 +80,7 @@ class _Watch:
         self._later()
 
     def _later(self) -> None:
-        self._handle = self._loop.call_later(self._pace.pause_s / _LOOKS_PER_PAUSE, self._look)
+        self._handle = self._loop.call_later(self._pause_s / _LOOKS_PER_PAUSE, self._look)
 
     def _look(self) -> None:
         if self._body.is_eof():
@@ -91,8 +92,8 @@ class _Watch:
             came = self._body.total_bytes - self._seen
             self._seen += came
             self._paused_s = 0.0 if came else self._paused_s + elapsed
-            starved = self._active_s > self._pace.grace_s and self._seen < self._rate * self._active_s
-            if self._paused_s >= self._pace.pause_s or starved:
+            starved = self._active_s > self._grace_s and self._seen < self._rate * self._active_s
+            if self._paused_s >= self._pause_s or starved:
                 self._scope.reschedule(now)
                 return
         self._later()
@@ -110,7 +111,7 @@ class _Watch:
 async def paced_body(request: web.BaseRequest, pace: BodyPace, *, streamed: bool = False) -> AsyncIterator[None]:
     """Raise 408 inside the block as soon as the body of *request* comes in too slowly.
 
-    *streamed* uploads may last, so only their pauses count.
+    *streamed* uploads come as their makers get on, so only pauses count, and longer ones are allowed.
     """
     if not request.body_exists or request.content.is_eof():
         yield
