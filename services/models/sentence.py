@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -70,17 +71,38 @@ class Reading:
         self._model = model
         self._text = text
         self._windows: list[Window] = []
-        self._vectors: list[FloatVector] = []
+        self._vectors: list[FloatVector | None] = []
+        self._begun = 0
+        self._done = 0
+        self._lock = Lock()
+
+    @property
+    def steps(self) -> int:
+        """How many steps the text takes; known when the first is done, 1 until then."""
+        return len(self._windows) or 1
 
     def step(self) -> SentenceVector | None:
-        """Read the next window; return the text's vector once all are read. The first step also splits the text."""
+        """Read one more window; the step that completes the text returns its vector.
+
+        The first step also splits the text. Once it is done, the others may run at once on several threads.
+        """
         if not self._windows:
             self._windows = self._model.windows(self._text)
-        self._vectors.append(self._model.run(self._windows[len(self._vectors)]))
-        if len(self._vectors) < len(self._windows):
-            return None
+            self._vectors = [None] * len(self._windows)
+        with self._lock:
+            index = self._begun
+            self._begun += 1
+        vector = self._model.run(self._windows[index])
+        with self._lock:
+            self._vectors[index] = vector
+            self._done += 1
+            complete = self._done == len(self._windows)
+        return self._pooled() if complete else None
+
+    def _pooled(self) -> SentenceVector:
+        vectors = [vector for vector in self._vectors if vector is not None]
         tokens = sum(window.token_count for window in self._windows)
-        return SentenceVector(_pool(self._windows, self._vectors), tokens, len(self._windows))
+        return SentenceVector(_pool(self._windows, vectors), tokens, len(self._windows))
 
 
 class SentenceModel:

@@ -90,7 +90,7 @@ def violations(status: status_pb2.Status) -> Sequence[str]:
 
 async def until(ready: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not ready():  # noqa: ASYNC110
+        while not ready():
             await asyncio.sleep(0.01)
 
 

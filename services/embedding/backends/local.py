@@ -24,10 +24,15 @@ class ModelUnusable(FailedPrecondition):
 
 
 class Reading(Protocol):
-    """A text on its way through a model; ``step`` computes one window and returns the vector after the last."""
+    """A text on its way through a model."""
+
+    @property
+    def steps(self) -> int:
+        """How many steps the text takes; known when the first is done, 1 until then."""
+        ...
 
     def step(self) -> SentenceVector | None:
-        """Compute the next window."""
+        """Compute one window; the step that completes the text returns its vector. After the first, steps may overlap."""
         ...
 
 
@@ -44,6 +49,7 @@ class _Job:
     lane: _Lane
     reading: Reading
     future: asyncio.Future[TextVector]
+    begun: int = 0  # steps handed to the workers
 
 
 class LocalEmbedder:
@@ -113,10 +119,14 @@ class LocalEmbedder:
             lane.in_turn = False
             while lane.jobs:
                 job = lane.jobs.popleft()
-                if not job.future.done():
-                    if lane.jobs:
-                        self._enter(lane)
-                    return job
+                if job.future.done():
+                    continue
+                job.begun += 1
+                if job.begun < job.reading.steps:
+                    lane.jobs.appendleft(job)
+                if lane.jobs:
+                    self._enter(lane)
+                return job
         return None
 
     def _dispatch(self) -> None:
@@ -133,7 +143,7 @@ class LocalEmbedder:
                 job.future.set_exception(error)
             elif (vector := step.result()) is not None:
                 job.future.set_result(_frozen(vector))
-            else:
+            elif job.begun == 1 < job.reading.steps:  # the first step has shown that there are more
                 job.lane.jobs.appendleft(job)
                 self._enter(job.lane)
         self._dispatch()

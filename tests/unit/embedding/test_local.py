@@ -23,6 +23,14 @@ class Model:
         self.steps: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.pairs: threading.Barrier | None = None
+
+    def meet(self, name: str) -> None:
+        self.steps.append(name)
+        if name == "broken":
+            raise ValueError("broken")
+        if self.pairs is not None and name == "pair" and self.steps.count("pair") > 1:
+            self.pairs.wait(10)
 
     def read(self, text: str) -> "ModelReading":
         return ModelReading(self, text)
@@ -32,16 +40,23 @@ class ModelReading:
     def __init__(self, model: Model, text: str) -> None:
         self._model = model
         self._name, _, windows = text.partition("*")
-        self._left = int(windows or 1)
-        self._windows = self._left
+        self._windows = int(windows or 1)
+        self._begun = self._done = 0
+        self._lock = threading.Lock()
+
+    @property
+    def steps(self) -> int:
+        return self._windows if self._begun else 1
 
     def step(self) -> SentenceVector | None:
+        with self._lock:
+            self._begun += 1
         assert self._model.gate.wait(10)
-        self._model.steps.append(self._name)
-        if self._name == "broken":
-            raise ValueError("broken")
-        self._left -= 1
-        return None if self._left else SentenceVector(np.ones(2, np.float32), self._windows, self._windows)
+        self._model.meet(self._name)
+        with self._lock:
+            self._done += 1
+            complete = self._done == self._windows
+        return SentenceVector(np.ones(2, np.float32), self._windows, self._windows) if complete else None
 
 
 @pytest.fixture
@@ -93,6 +108,16 @@ async def test_long_text_does_not_hold_the_worker_to_its_end(embedder: LocalEmbe
 
     assert model.steps.index("query") <= 4
     await book
+
+
+async def test_windows_of_one_long_text_are_computed_side_by_side(model: Model) -> None:
+    model.pairs = threading.Barrier(2)  # breaks unless two windows after the first are under way at once
+    embedder = LocalEmbedder(MODEL, model.read, workers=2)
+
+    (vector,) = await asyncio.gather(*embedder.submit(["pair*9"], DOCUMENT))
+
+    assert vector.window_count == 9
+    await embedder.close()
 
 
 async def test_withdrawn_texts_are_not_computed(embedder: LocalEmbedder, model: Model) -> None:

@@ -118,9 +118,22 @@ def test_reading_a_long_text_step_by_step_gives_the_same_bits(model: SentenceMod
 
     steps = [reading.step() for _ in range(whole.window_count)]
 
+    assert reading.steps == whole.window_count
     assert steps[:-1] == [None] * (whole.window_count - 1)
     assert steps[-1] is not None
     assert steps[-1].values.tobytes() == whole.values.tobytes()
+
+
+def test_reading_a_long_text_on_several_threads_gives_the_same_bits(model: SentenceModel) -> None:
+    whole = model.embed(LONG)
+    reading = model.read(LONG)
+    assert reading.step() is None
+
+    with ThreadPoolExecutor(4) as workers:
+        rest = [workers.submit(reading.step) for _ in range(reading.steps - 1)]
+
+    (vector,) = [found for step in rest if (found := step.result()) is not None]
+    assert vector.values.tobytes() == whole.values.tobytes()
 
 
 @pytest.mark.parametrize(
