@@ -149,8 +149,8 @@ class MeshChannel:
         await self._channel.close()
 
     def connectivity(self) -> str:
-        """Return the channel's state, such as ``READY``; asks nobody."""
-        return self._channel.get_state(try_to_connect=True).name
+        """Return the channel's state, such as ``READY`` or ``IDLE``; asks nobody and connects to nobody."""
+        return self._channel.get_state().name
 
     def _outgoing(self, method: str, inner: Callable[..., Any]) -> Callable[..., Any]:
         attributes = {RPC_SYSTEM: "grpc", RPC_METHOD: method.lstrip("/")}
