@@ -158,7 +158,8 @@ class MemoryStore(Protocol):
         """Commit *work* durably and return each change's memory as stored; once this returns, every later read sees it.
 
         Raises ``MemoryNotFound`` (not visible to the caller, or deleted), ``NotOwner``, ``EtagMismatch``, ``ExternalIdTaken``,
-        ``RequestIdReused``; then nothing of the unit is kept.
+        ``RequestIdReused``, or ``InvalidInput`` for a vector that is not of length 1 or of its space's dimension; then nothing of
+        the unit is kept.
         """
         ...
 

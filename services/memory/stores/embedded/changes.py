@@ -140,10 +140,11 @@ class ChangeWriter:
     def _replace(self, caller: Caller, change: Replace, text: PreparedText) -> Outcome:
         stored = self._owned(caller, change.memory.memory_id, change.memory.updated_at)
         _check_revision(stored.memory, change.memory.revision - 1)
+        if change.memory.owner_user != caller.user:
+            raise NotOwner("a memory cannot be given to another owner")
         embedding = change.embedding or read_embedding(self._connection, stored.doc)
         memory = replace(
             change.memory,
-            owner_user=stored.memory.owner_user,
             created_at=stored.memory.created_at,
             embedding_space=embedding.space,
         )

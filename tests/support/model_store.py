@@ -1,0 +1,281 @@
+"""A memory store that is obviously right: one list, no index, no disk. The fake that real stores are compared with."""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from services.memory.domain import keyword
+from services.memory.domain.memory import (
+    AccessLevel,
+    Embedding,
+    EtagMismatch,
+    ExternalIdTaken,
+    Memory,
+    MemoryNotFound,
+    NotOwner,
+    RequestIdReused,
+)
+from services.memory.domain.ports import (
+    Change,
+    Create,
+    Delete,
+    ListPage,
+    ListPlan,
+    Replace,
+    SearchHit,
+    SearchMode,
+    SearchPage,
+    SearchPlan,
+    StoreSecrets,
+    UnitOfWork,
+)
+from services.mesh.caller import Caller
+from services.mesh.errors import InvalidInput, MemoryBoxError
+
+AGELESS = datetime.max.replace(tzinfo=UTC)  # minus a creation time: a sort key with the youngest first
+
+
+@dataclass(frozen=True)
+class Record:
+    """A memory, its vector, and the number of the change that created it."""
+
+    memory: Memory
+    embedding: Embedding
+    request_hash: bytes | None
+    created_seq: int
+
+
+def may_see(caller: Caller, memory: Memory, now: datetime) -> bool:
+    """Tell whether *memory* exists for *caller*."""
+    if memory.delete_time is not None or (memory.expires_at is not None and memory.expires_at <= now):
+        return False
+    match memory.access_level:
+        case AccessLevel.PUBLIC:
+            return True
+        case AccessLevel.ROLE if not caller.roles.isdisjoint(memory.reader_roles):
+            return True
+    return memory.owner_user == caller.user
+
+
+class ModelMemoryStore:
+    """The port, by definition."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.dimensions: dict[str, int] = {}
+        self.seq = 0
+        self.secrets = StoreSecrets(secrets.token_bytes(32), secrets.token_bytes(32))
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
+        before = dict(self.records), self.seq
+        try:
+            return tuple(self._apply(work.caller, change) for change in work.changes)
+        except MemoryBoxError:
+            self.records, self.seq = before
+            raise
+
+    def _apply(self, caller: Caller, change: Change) -> Memory:
+        match change:
+            case Create():
+                return self._create(caller, change)
+            case Replace():
+                return self._replace(caller, change)
+            case Delete():
+                return self._delete(caller, change)
+
+    def _create(self, caller: Caller, change: Create) -> Memory:
+        memory = replace(change.memory, embedding_space=change.embedding.space)
+        if memory.owner_user != caller.user:
+            raise NotOwner("not yours")
+        known = self.records.get(memory.memory_id)
+        if known is not None:
+            if change.request_hash is None or known.request_hash != change.request_hash:
+                raise RequestIdReused("reused")
+            return known.memory
+        self._check_external_id(memory)
+        self._check_vector(change.embedding)
+        self.seq += 1
+        self.records[memory.memory_id] = Record(memory, change.embedding, change.request_hash, self.seq)
+        return memory
+
+    def _replace(self, caller: Caller, change: Replace) -> Memory:
+        record = self._owned(caller, change.memory.memory_id, change.memory.updated_at)
+        if record.memory.revision != change.memory.revision - 1:
+            raise EtagMismatch("changed")
+        if change.memory.owner_user != caller.user:
+            raise NotOwner("still yours")
+        self._check_external_id(change.memory)
+        embedding = change.embedding or record.embedding
+        self._check_vector(embedding)
+        self.seq += 1
+        memory = replace(change.memory, created_at=record.memory.created_at, embedding_space=embedding.space)
+        self.records[memory.memory_id] = replace(record, memory=memory, embedding=embedding)
+        return memory
+
+    def _delete(self, caller: Caller, change: Delete) -> Memory:
+        record = self._owned(caller, change.memory_id, change.at)
+        if change.expected_revision not in (None, record.memory.revision):
+            raise EtagMismatch("changed")
+        self.seq += 1
+        revision = record.memory.revision + 1
+        memory = replace(record.memory, revision=revision, delete_time=change.at, updated_at=change.at)
+        self.records[memory.memory_id] = replace(record, memory=memory)
+        return memory
+
+    def _owned(self, caller: Caller, memory_id: str, now: datetime) -> Record:
+        record = self._visible(caller, memory_id, now)
+        if record.memory.owner_user != caller.user:
+            raise NotOwner("not yours")
+        return record
+
+    def _check_external_id(self, memory: Memory) -> None:
+        owner = Caller(memory.owner_user)
+        for other in self.records.values():
+            same = other.memory.external_id == memory.external_id and other.memory.owner_user == memory.owner_user
+            held = same and other.memory.memory_id != memory.memory_id
+            if memory.external_id and held and may_see(owner, other.memory, memory.updated_at):
+                raise ExternalIdTaken("taken")
+
+    def _check_vector(self, embedding: Embedding) -> None:
+        dimension = self.dimensions.setdefault(embedding.space, len(embedding.vector))
+        if len(embedding.vector) != dimension or not np.isclose(np.linalg.norm(embedding.vector), 1.0, atol=1e-3):
+            raise InvalidInput("not a vector of this space")
+
+    def _visible(self, caller: Caller, memory_id: str, now: datetime) -> Record:
+        record = self.records.get(memory_id)
+        if record is None or not may_see(caller, record.memory, now):
+            raise MemoryNotFound("not found")
+        return record
+
+    def _all_visible(self, caller: Caller, now: datetime, snapshot: int | None) -> list[Record]:
+        last = self.seq if snapshot is None else snapshot
+        return [r for r in self.records.values() if may_see(caller, r.memory, now) and r.created_seq <= last]
+
+    async def get(self, caller: Caller, memory_id: str, now: datetime) -> Memory:
+        return self._visible(caller, memory_id, now).memory
+
+    async def get_embedding(self, caller: Caller, memory_id: str, now: datetime) -> Embedding:
+        return self._visible(caller, memory_id, now).embedding
+
+    async def count(self, caller: Caller, now: datetime) -> int:
+        return len(self._all_visible(caller, now, None))
+
+    async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
+        visible = [record.memory for record in self._all_visible(caller, plan.now, plan.snapshot)]
+        rows = sorted(
+            (m for m in visible if plan.bucket in (None, m.bucket)), key=lambda m: (m.created_at, m.memory_id)
+        )
+        rows.reverse()
+        if plan.after is not None:
+            rows = [memory for memory in rows if (memory.created_at, memory.memory_id) < plan.after]
+        page = rows[: fitting(rows[: plan.limit], plan.max_bytes)]
+        snapshot = self.seq if plan.snapshot is None else plan.snapshot
+        return ListPage(tuple(page), len(page) < len(rows), snapshot)
+
+    async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
+        existing = self._all_visible(caller, plan.now, plan.snapshot)
+        eligible = [record for record in existing if plan.bucket in (None, record.memory.bucket)]
+        if plan.embedding is not None and any(record.embedding.space == plan.embedding.space for record in eligible):
+            self._check_vector(plan.embedding)
+        wanted = max(plan.top_k, 100)
+        cosines = cosines_of(eligible, plan.embedding)
+        near = best(eligible, cosines, wanted) if plan.mode is not SearchMode.KEYWORD else []
+        dense = [memory_id for memory_id in near if cosines[memory_id] >= plan.threshold]
+        scores = bm25(existing, plan.terms)
+        sparse = best(eligible, scores, wanted) if plan.mode is not SearchMode.VECTOR else []
+        hits = []
+        for record in eligible:
+            memory_id = record.memory.memory_id
+            if memory_id not in dense and memory_id not in sparse:
+                continue
+            vector_rank = dense.index(memory_id) + 1 if memory_id in dense else None
+            keyword_rank = sparse.index(memory_id) + 1 if memory_id in sparse else None
+            keyword_score = scores[memory_id] if keyword_rank else None
+            fused = sum(1 / (60 + rank) for rank in (vector_rank, keyword_rank) if rank)
+            by_mode = {
+                SearchMode.VECTOR: cosines.get(memory_id),
+                SearchMode.KEYWORD: keyword_score,
+                SearchMode.HYBRID: fused,
+            }
+            hits.append(
+                SearchHit(
+                    record.memory,
+                    cosines.get(memory_id),
+                    by_mode[plan.mode] or 0.0,
+                    vector_rank,
+                    keyword_rank,
+                    keyword_score,
+                )
+            )
+        hits.sort(key=lambda hit: (-hit.rank_score, AGELESS - hit.memory.created_at, hit.memory.memory_id))
+        kept = [
+            hit for hit in hits if plan.min_score is None or (hit.score is not None and hit.score >= plan.min_score)
+        ]
+        top = kept[: plan.top_k]
+        page = top[plan.offset : plan.offset + plan.limit]
+        page = page[: fitting([hit.memory for hit in page], plan.max_bytes)]
+        snapshot = self.seq if plan.snapshot is None else plan.snapshot
+        more = plan.offset + len(page) < len(top)
+        return SearchPage(tuple(page), more, snapshot, len(near) - len(dense), len(hits) - len(kept))
+
+
+def fitting(memories: Iterable[Memory], max_bytes: int) -> int:
+    """Return how many of *memories* make a page; the first always does."""
+    size = number = 0
+    for memory in memories:
+        size += size_bytes(memory)
+        if number and size > max_bytes:
+            break
+        number += 1
+    return number
+
+
+def size_bytes(memory: Memory) -> int:
+    """Return what a memory counts for in a page; metadata as compact JSON."""
+    return len(memory.content.encode()) + len(orjson.dumps(memory.metadata))
+
+
+def cosines_of(records: Iterable[Record], embedding: Embedding | None) -> dict[str, float]:
+    """Return the cosine of each record in the embedding's space."""
+    if embedding is None:
+        return {}
+    same = [record for record in records if record.embedding.space == embedding.space]
+    return {record.memory.memory_id: cosine(record.embedding.vector, embedding.vector) for record in same}
+
+
+def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Return the cosine of two vectors of length 1."""
+    return float(np.clip((a.astype(np.float64) * b.astype(np.float64)).sum(), -1.0, 1.0))
+
+
+def bm25(records: Iterable[Record], terms: Iterable[str]) -> dict[str, float]:
+    """Return the score of each record that has any of *terms*, by the formula of the domain."""
+    texts = {record.memory.memory_id: keyword.tokenize(record.memory.content) for record in records}
+    length = sum(map(len, texts.values()))
+    if not length:
+        return {}
+    average = length / len(texts)
+    scores: dict[str, float] = {}
+    for term in dict.fromkeys(terms):
+        holders = [memory_id for memory_id, text in texts.items() if term in text]
+        weight = keyword.rarity(len(texts), len(holders))
+        for memory_id in holders:
+            text = texts[memory_id]
+            norm = keyword.length_norm(float(len(text)), average)
+            scores[memory_id] = scores.get(memory_id, 0.0) + keyword.term_score(weight, float(text.count(term)), norm)
+    return scores
+
+
+def best(records: Iterable[Record], scores: dict[str, float], wanted: int) -> list[str]:
+    """Return the ids of the best *wanted* records that have a score."""
+    scored = [record.memory for record in records if record.memory.memory_id in scores]
+    scored.sort(key=lambda m: (-scores[m.memory_id], AGELESS - m.created_at, m.memory_id))
+    return [memory.memory_id for memory in scored[:wanted]]
