@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from aiohttp import web
 
 from services.gateway.edge.auth import Authenticator, open_authenticator
 from services.gateway.edge.connection import ConnectionLimits
@@ -26,11 +27,11 @@ from services.gateway.transcoder.calls import Channel
 from services.gateway.transcoder.rules import UNARY
 from services.mesh import logs
 from services.mesh.channels import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES, GatewayCredentials, MeshChannel
-from services.mesh.config import BadSettings, MeshSettings, load
+from services.mesh.config import OPS_OFFSET, BadSettings, MeshSettings, load
 from services.mesh.identity import SUBJECT_HEADER, HopSigner
 from services.mesh.keys import GATEWAY, KeyFolder
 from services.mesh.lifetime import until_told_to_stop
-from services.mesh.ops import Readiness, start_ops
+from services.mesh.ops import PortTaken, Readiness, start_ops
 from services.mesh.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -216,7 +217,7 @@ async def _run(
             parts = Parts(telemetry, Readiness(), stack)
             recorder = Recorder(telemetry, mesh.trace_inbound)
             server = public_server(make_behind(parts), settings, authenticator, recorder, parts.readiness)
-            ops = await start_ops(mesh.bind, mesh.ops_port(GATEWAY), parts.readiness, telemetry)
+            ops = await _start_ops(mesh, parts)
             stack.push_async_callback(ops.cleanup)
             await server.start(mesh.bind, mesh.http_port, "MEMORYBOX_HTTP_PORT")
             stack.push_async_callback(server.close)
@@ -226,6 +227,14 @@ async def _run(
             await server.drain(mesh.drain_s, mesh.grace_s)
     finally:
         await asyncio.to_thread(telemetry.shutdown)
+
+
+async def _start_ops(mesh: MeshSettings, parts: Parts) -> web.AppRunner:
+    try:
+        return await start_ops(mesh.bind, mesh.ops_port(GATEWAY), parts.readiness, parts.telemetry)
+    except PortTaken as error:
+        text = f"{error.message}; the ops port lies {OPS_OFFSET} above MEMORYBOX_HTTP_PORT, which moves it"
+        raise PortTaken(text) from error
 
 
 def public_server(

@@ -125,13 +125,14 @@ async def test_settings_report_all_their_faults_at_once(tmp_path: Path) -> None:
     assert all(variable in failure.value.message for variable in faulty)
 
 
-async def test_taken_port_is_named_with_its_setting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("offset", [0, OPS], ids=["public", "ops"])
+async def test_taken_port_is_named_with_its_setting(tmp_path: Path, offset: int) -> None:
     make_keys(tmp_path)
     port = free_ports((0, OPS))
-    other = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", port)
+    other = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", port + offset)
 
     async with other:
-        with pytest.raises(PortTaken, match=rf"127\.0\.0\.1:{port}.*MEMORYBOX_HTTP_PORT"):
+        with pytest.raises(PortTaken, match=rf"127\.0\.0\.1:{port + offset}.*MEMORYBOX_HTTP_PORT"):
             await serve(environ(tmp_path, port))
 
 
