@@ -171,7 +171,10 @@ async def serve_stranger(
     mesh, settings = _load(environ)
     mesh = dataclasses.replace(mesh, bind=bind or mesh.bind, http_port=port or mesh.http_port)
     settings = dataclasses.replace(
-        settings, auth=auth or settings.auth, cors_origins=options.cors_origins or settings.cors_origins
+        settings,
+        auth=auth or settings.auth,
+        cors_origins=tuple(origin.lower() for origin in options.cors_origins) or settings.cors_origins,
+        write_timeout_s=options.write_timeout,
     )
     logs.configure(GATEWAY, mesh.log_level)
     authenticator = open_authenticator(mesh.bind, settings, lenient=True)

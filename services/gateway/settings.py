@@ -1,13 +1,41 @@
 """Settings of the gateway: who may come in, and how much of everything."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from services.mesh.config import integer, one_of, path, seconds, setting, switch
+from services.mesh.config import integer, one_of, path, setting, switch
 
 KIB = 1024
 MIB = 1024 * KIB
+_SIZES = {"": 1, "KiB": KIB, "MiB": MIB}
+_SPANS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
+
+
+def size(low: int, high: int) -> Callable[[str], int]:
+    """Return a parser of sizes such as ``4096``, ``64KiB`` or ``4MiB``, from *low* to *high* bytes inclusive."""
+
+    def parse(text: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,12})(KiB|MiB)?", text)
+        if match is None or not low <= int(match[1]) * _SIZES[match[2] or ""] <= high:
+            raise ValueError(f"must be a size from {low} to {high} bytes, such as 64KiB or 4MiB")
+        return int(match[1]) * _SIZES[match[2] or ""]
+
+    return parse
+
+
+def span(low: float, high: float) -> Callable[[str], float]:
+    """Return a parser of spans such as ``30``, ``1.5s``, ``250ms`` or ``5m``, from *low* to *high* seconds inclusive."""
+
+    def parse(text: str) -> float:
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)?", text)
+        if match is None or not low <= float(match[1]) * _SPANS_S[match[2] or ""] <= high:
+            raise ValueError(f"must be a span from {low:g} to {high:g} seconds, such as 30s or 5m")
+        return float(match[1]) * _SPANS_S[match[2] or ""]
+
+    return parse
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -53,61 +81,61 @@ class GatewaySettings:
     default_timeout_s: float = setting(
         "MEMORYBOX_GATEWAY_DEFAULT_TIMEOUT",
         default=30.0,
-        parse=seconds(0.1, 3600),
+        parse=span(0.1, 3600),
         doc="Deadline in seconds of a call that names none.",
     )
     max_timeout_s: float = setting(
         "MEMORYBOX_GATEWAY_MAX_TIMEOUT",
         default=300.0,
-        parse=seconds(0.1, 3600),
+        parse=span(0.1, 3600),
         doc="Longest deadline in seconds that a caller may ask for.",
     )
     max_stream_timeout_s: float = setting(
         "MEMORYBOX_GATEWAY_MAX_STREAM_TIMEOUT",
         default=900.0,
-        parse=seconds(1, 3600),
+        parse=span(1, 3600),
         doc="Longest life of a stream in seconds; a resume token continues it.",
     )
     max_body: int = setting(
         "MEMORYBOX_GATEWAY_MAX_BODY",
         default=4 * MIB,
-        parse=integer(KIB, 64 * MIB),
+        parse=size(KIB, 64 * MIB),
         doc="Longest request body in bytes after decompression; streamed uploads are bounded by message.",
     )
     header_timeout_s: float = setting(
         "MEMORYBOX_GATEWAY_HEADER_TIMEOUT",
         default=10.0,
-        parse=seconds(0.1, 600),
+        parse=span(0.1, 600),
         doc="Seconds that a client has for the request line and all headers.",
     )
     body_timeout_s: float = setting(
         "MEMORYBOX_GATEWAY_BODY_TIMEOUT",
         default=10.0,
-        parse=seconds(0.1, 600),
+        parse=span(0.1, 600),
         doc="Longest pause in seconds while a body is sent; afterwards the request is refused with 408.",
     )
     body_grace_s: float = setting(
         "MEMORYBOX_GATEWAY_BODY_GRACE",
         default=30.0,
-        parse=seconds(0.1, 600),
+        parse=span(0.1, 600),
         doc="Seconds after which a body must have come in at MEMORYBOX_GATEWAY_MIN_BODY_RATE on average.",
     )
     min_body_rate: int = setting(
         "MEMORYBOX_GATEWAY_MIN_BODY_RATE",
         default=KIB,
-        parse=integer(0, MIB),
+        parse=size(0, MIB),
         doc="Lowest average rate of a body in bytes a second; a streamed upload may come slower but not pause for the grace.",
     )
     write_timeout_s: float = setting(
         "MEMORYBOX_GATEWAY_WRITE_TIMEOUT",
         default=30.0,
-        parse=seconds(0.1, 600),
+        parse=span(0.1, 600),
         doc="Seconds in which a client must take some of an answer that waits for it; afterwards the connection is cut.",
     )
     idle_timeout_s: float = setting(
         "MEMORYBOX_GATEWAY_IDLE_TIMEOUT",
         default=120.0,
-        parse=seconds(1, 3600),
+        parse=span(1, 3600),
         doc="Seconds that a connection may stay open between two requests.",
     )
     max_connections: int = setting(
