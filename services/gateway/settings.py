@@ -80,7 +80,7 @@ class GatewaySettings:
     )
     default_timeout_s: float = setting(
         "MEMORYBOX_GATEWAY_DEFAULT_TIMEOUT",
-        default=30.0,
+        default=60.0,  # embedding a content of 1 MiB takes about half of it on two busy cores
         parse=span(0.1, 3600),
         doc="Deadline in seconds of a call that names none.",
     )
