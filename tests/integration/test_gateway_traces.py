@@ -84,6 +84,15 @@ async def test_refusals_are_traced_too(tmp_path: Path) -> None:
     assert reply.headers["traceparent"].split("-")[1] == server["trace_id"]
 
 
+async def test_probes_leave_no_trace(tmp_path: Path) -> None:
+    async with traced(FakeUpstream(), tmp_path) as edge:
+        reply = await edge.ask("GET", "/readyz", [("traceparent", TRACEPARENT)])
+
+    assert reply.status == 200
+    assert "traceparent" not in reply.headers
+    assert spans(tmp_path) == {}
+
+
 async def test_span_follows_the_conventions_and_holds_no_content(tmp_path: Path) -> None:
     async with traced(FakeUpstream(), tmp_path) as edge:
         await edge.ask(

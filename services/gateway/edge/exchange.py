@@ -22,7 +22,6 @@ SERVER_ERROR = 500
 # Methods of RFC 9110 and RFC 5789; others count as one, so that callers cannot make label values up.
 KNOWN_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 OTHER_METHOD = "_OTHER"
-PROBES = frozenset({"/livez", "/readyz"})
 
 
 @dataclass(slots=True)
@@ -62,10 +61,10 @@ class Recorder:
         self._pseudonym_key = secrets.token_bytes(16)
 
     @contextmanager
-    def exchange(self, request: web.BaseRequest) -> Iterator[Exchange]:
-        """Record what happens in the block; spans begun in it are children of the request's."""
+    def exchange(self, request: web.BaseRequest, *, probe: bool = False) -> Iterator[Exchange]:
+        """Record what happens in the block; spans begun in it are children of the request's. A *probe* has no trace."""
         method = request.method if request.method in KNOWN_METHODS else OTHER_METHOD
-        span = self._span(request, method)
+        span = trace.INVALID_SPAN if probe else self._span(request, method)
         labels = {"http.request.method": method, "url.scheme": "http"}
         self._active.add(1, labels)
         with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
@@ -125,7 +124,7 @@ class Recorder:
         return str(status) if status >= SERVER_ERROR else ""
 
     def _log(self, exchange: Exchange, took_s: float) -> None:
-        level = logging.DEBUG if exchange.route in PROBES else logging.INFO
+        level = logging.DEBUG if exchange.span is trace.INVALID_SPAN else logging.INFO
         fields = {
             "method": exchange.method,
             "route": exchange.route,

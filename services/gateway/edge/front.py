@@ -15,7 +15,7 @@ from services.gateway.edge.cors import Cors
 from services.gateway.edge.exchange import CLIENT_GONE, EXCHANGE, Exchange, Recorder
 from services.gateway.edge.headers import secure
 from services.gateway.edge.limits import BodyPace, InFlight, paced_body
-from services.gateway.edge.pages import Page, Pages
+from services.gateway.edge.pages import PROBES, Page, Pages
 from services.gateway.edge.refusals import reason_of, refuse
 from services.gateway.transcoder import CallContext, HttpError, Match, Transcoder, error_response, from_aiohttp
 from services.gateway.transcoder.calls import Channel
@@ -88,7 +88,8 @@ class Front:
         if isinstance(connection, EdgeConnection):
             connection.request_begins()
         try:
-            with self._recorder.exchange(request) as exchange:
+            probe = request.rel_url.raw_path in PROBES and request.rel_url.raw_path in self._behind.pages
+            with self._recorder.exchange(request, probe=probe) as exchange:
                 request[EXCHANGE] = exchange
                 response = await self._answer(request, exchange)
                 exchange.status = response.status

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 Page = Callable[[], web.Response]
 Pages = Mapping[str, Page]
 
+PROBES = frozenset({"/livez", "/readyz"})
+
 
 def probe_pages(readiness: Readiness) -> dict[str, Page]:
     """Return the probes; what is behind the gateway never makes it unready, and is not told here."""
