@@ -261,7 +261,11 @@ def public_server(
         cors=Cors(settings.cors_origins),
     )
     limits = ConnectionLimits(
-        settings.max_connections, settings.header_timeout_s, settings.idle_timeout_s, settings.write_timeout_s
+        most=settings.max_connections,
+        header_s=settings.header_timeout_s,
+        idle_s=settings.idle_timeout_s,
+        write_s=settings.write_timeout_s,
+        refused=recorder.refused,
     )
     return PublicServer(front, readiness, limits)
 

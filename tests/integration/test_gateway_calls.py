@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -298,6 +299,35 @@ async def test_body_that_trickles_is_refused(upstream: FakeUpstream) -> None:
         writer.close()
 
     assert reading.result() == b"HTTP/1.1 408 Request Timeout\r\n"
+
+
+async def test_upload_that_waits_for_the_service_is_not_slow(upstream: FakeUpstream) -> None:
+    line = b'{"memory":{"content":"%b"}}\n' % (b"x" * 500_000)
+    count = 40
+
+    async def slow(requests: AsyncIterator[bytes], _context: object) -> bytes:
+        await asyncio.sleep(1.0)
+        received = 0
+        async for _ in requests:
+            received += 1
+        return pb.ImportMemoriesResponse(imported_count=received).SerializeToString()
+
+    upstream.uploads["ImportMemories"] = slow
+    environ = {"MEMORYBOX_GATEWAY_BODY_TIMEOUT": "0.2", "MEMORYBOX_GATEWAY_BODY_GRACE": "0.2"}
+    async with upstream.serving() as port, gateway(port, environ) as edge:
+        ndjson = [("Content-Type", "application/x-ndjson")]
+        reply = await edge.ask("POST", "/v1/memories:import", ndjson, line * count)
+
+    assert reply.status == 200
+    assert int(reply.json["importedCount"]) == count
+
+
+async def test_pipelined_requests_are_answered_in_order(edge: Gateway) -> None:
+    first = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    answers = await edge.raw(first + edge.request("GET", "/nowhere"))
+
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answers) == [b"200", b"404"]
 
 
 async def test_client_that_does_not_read_is_cut(upstream: FakeUpstream) -> None:

@@ -25,6 +25,7 @@ from services.mesh.telemetry import Telemetry
 WITHIN_S = 10.0
 Answer = Callable[[bytes, Any], Awaitable[bytes]]
 Stream = Callable[[bytes, Any], AsyncIterator[bytes]]
+Upload = Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,12 @@ class Seen:
 
 
 class FakeUpstream(grpc.GenericRpcHandler):
-    """Answers any method: as ``answers`` (unary) or ``streams`` (server streams) say, else with an empty message."""
+    """Answers any method: as ``answers`` (unary), ``streams`` (from servers) or ``uploads`` (from clients) say, else emptily."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
         self.streams: dict[str, Stream] = {}
+        self.uploads: dict[str, Upload] = {}
         self.seen: list[Seen] = []
         self.cancelled = asyncio.Event()
         self.reached = asyncio.Event()
@@ -66,6 +68,8 @@ class FakeUpstream(grpc.GenericRpcHandler):
             async for message in self.streams[name](request, context):
                 yield message
 
+        if name in self.uploads:
+            return grpc.stream_unary_rpc_method_handler(self.uploads[name])
         if name in self.streams:
             return grpc.unary_stream_rpc_method_handler(many)
         return grpc.unary_unary_rpc_method_handler(one)

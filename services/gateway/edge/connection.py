@@ -34,23 +34,26 @@ class ConnectionLimits:
     """``header_s`` is the time from a request's first byte, or from connecting, to the end of its headers.
 
     ``idle_s`` may pass between two requests, ``write_s`` without the client taking a byte of an answer.
+    ``refused`` is told the reason of every refusal that no handler sees.
     """
 
     most: int
     header_s: float
     idle_s: float
     write_s: float
+    refused: Callable[[str], None]
 
 
 class EdgeConnection(web.RequestHandler):
     """A connection that ends when headers do not come or answers are not read, and echoes nothing of a broken request."""
 
-    __slots__ = ("_busy", "_header_s", "_header_timer", "_over", "_unread", "_write_s", "_write_timer")
+    __slots__ = ("_busy", "_header_s", "_header_timer", "_over", "_refused", "_unread", "_write_s", "_write_timer")
 
     def __init__(self, manager: web.Server, limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(manager, keepalive_timeout=limits.idle_s, **kwargs)
         self._header_s = limits.header_s
         self._over = len(manager.connections) >= limits.most
+        self._refused = limits.refused
         self._header_timer: asyncio.TimerHandle | None = None
         self._busy = False
         self._write_s = limits.write_s
@@ -60,6 +63,7 @@ class EdgeConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request, or say that there are too many connections."""
         if self._over:
+            self._refused("TOO_MANY_CONNECTIONS")
             self.close()
             over = cast("asyncio.Transport", transport)
             over.write(_BUSY)
@@ -91,7 +95,7 @@ class EdgeConnection(web.RequestHandler):
 
     def _close_stuck(self) -> None:
         if self.transport is not None and self.transport.get_write_buffer_size() >= self._unread:
-            log.info("closed a connection that did not read its answer")
+            self._refused("SLOW_READER")
             self.transport.abort()
         else:
             self._watch_reader()
@@ -129,7 +133,7 @@ class EdgeConnection(web.RequestHandler):
             self._header_timer = None
 
     def _close_slow(self) -> None:
-        log.info("closed a connection that sent no whole header in time")
+        self._refused("SLOW_HEADERS")
         self.force_close()
 
     def handle_error(
@@ -149,7 +153,7 @@ class EdgeConnection(web.RequestHandler):
             log.error("request failed outside its handler", exc_info=exc)
             error = refuse(500, "internal error", reason="INTERNAL")
         else:
-            log.info("refused a malformed request", extra={"fault": type(exc).__name__})
+            self._refused("MALFORMED_REQUEST")
             error = refuse(400, "the request is not valid HTTP/1.1", reason="MALFORMED_REQUEST")
         response = error.response()
         secure(response.headers)

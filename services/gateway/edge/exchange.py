@@ -57,8 +57,16 @@ class Recorder:
         self._active = telemetry.meter.create_up_down_counter(
             "http.server.active_requests", unit="{request}", description="Public requests under way."
         )
+        self._refusals = telemetry.meter.create_counter(
+            "memorybox.gateway.refusals", unit="{request}", description="Requests that the edge refused, by reason."
+        )
         # Users are told apart within the life of this process, and cannot be guessed from the log.
         self._pseudonym_key = secrets.token_bytes(16)
+
+    def refused(self, reason: str) -> None:
+        """Count what was refused before it was a request that could be told."""
+        self._refusals.add(1, {"reason": reason})
+        log.info("refused", extra={"reason": reason})
 
     @contextmanager
     def exchange(self, request: web.BaseRequest, *, probe: bool = False) -> Iterator[Exchange]:
@@ -114,6 +122,8 @@ class Recorder:
         if exchange.status >= SERVER_ERROR:
             exchange.span.set_status(StatusCode.ERROR)
         self._duration.record(took_s, told)
+        if exchange.reason:
+            self._refusals.add(1, {"reason": exchange.reason})
         self._log(exchange, took_s)
         exchange.span.end()
 
