@@ -134,8 +134,9 @@ async def start(mesh: Mesh, build: Build) -> tuple[grpc.aio.Server, health.aio.H
     health_pb2_grpc.add_HealthServicer_to_server(probe, server)
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     port = settings.port(mesh.name)
+    host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind  # IPv6
     try:
-        server.add_insecure_port(f"{settings.bind}:{port}")
+        server.add_insecure_port(f"{host}:{port}")
     except RuntimeError:
         raise PortTaken(
             f"cannot listen on {settings.bind}:{port}; another process may have it (MEMORYBOX_PORT_BASE moves it)",
