@@ -92,7 +92,8 @@ def _compile(files: tuple[tuple[str, str], ...]) -> bytes:
 
 def message_class(descriptors: DescriptorSet, name: str) -> type[Any]:
     """Return the class of a message by its full name."""
-    found: type[Message] = message_factory.GetMessageClass(descriptors.pool.FindMessageTypeByName(name))
+    descriptor = descriptors.pool.FindMessageTypeByName(name)  # type: ignore[no-untyped-call]
+    found: type[Message] = message_factory.GetMessageClass(descriptor)
     return found
 
 

@@ -18,6 +18,8 @@ from services.gateway.transcoder.wellknown import ANY, SPECIAL_IN_ANY, find_type
 Writer = Callable[[Any], Any]
 FieldWriter = Callable[[Message, dict[str, Any]], None]
 
+_FLOATS = (FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE)
+_NO_UTF8 = "holds text that is not UTF-8"
 _MAX_EXACT = 2.0**53  # doubles beyond are not all integers; they print as doubles
 _WIDE = {kind for kind, bounds in INTEGERS.items() if bounds[1] >= 2**32}
 
@@ -83,32 +85,14 @@ class Writers:
     def _field(self, field: FieldDescriptor) -> FieldWriter:
         name = field.name
         key = name if self._style.preserve_proto_field_names else field.json_name  # type: ignore[attr-defined]
-        value = self.value(field)
+        write = self.value(field)
         emit = self._style.emit_defaults
         if field.has_presence:
-            has = message_factory.GetMessageClass(field.containing_type).HasField
-
-            def put_present(message: Message, out: dict[str, Any]) -> None:
-                if has(message, name):
-                    out[key] = guarded(value, message, name)
-
-            return put_present
-
-        def put(message: Message, out: dict[str, Any]) -> None:
-            item = guarded(_identity, message, name)
-            if item or emit or _is_negative_zero(item):
-                out[key] = guarded(value, message, name)
-
-        plain = _PLAIN.get(field.type) if not field.is_repeated else None
-        if plain is None:
-            return put
-
-        def put_plain(message: Message, out: dict[str, Any]) -> None:
-            item = getattr(message, name)
-            if item or emit:
-                out[key] = item
-
-        return put_plain
+            return _put_present(field, key, write)
+        if write is _identity and field.type != FieldDescriptor.TYPE_STRING:
+            return _put_plain(name, key, emit=emit)
+        is_set = _is_set_float if field.type in _FLOATS and not field.is_repeated else bool
+        return _put_unless_default(name, key, write, (lambda _: True) if emit else is_set)
 
     def value(self, field: FieldDescriptor) -> Writer:
         """Return the writer of the whole value of *field*."""
@@ -167,6 +151,43 @@ class Writers:
         return {"@type": url, **printed}
 
 
+def _put_present(field: FieldDescriptor, key: str, write: Writer) -> FieldWriter:
+    name = field.name
+    has = message_factory.GetMessageClass(field.containing_type).HasField
+
+    def put(message: Message, out: dict[str, Any]) -> None:
+        if has(message, name):
+            out[key] = guarded(write, message, name)
+
+    return put
+
+
+def _put_plain(name: str, key: str, *, emit: bool) -> FieldWriter:
+    """Print integers and booleans, which cannot fail."""
+
+    def put(message: Message, out: dict[str, Any]) -> None:
+        value = getattr(message, name)
+        if value or emit:
+            out[key] = value
+
+    return put
+
+
+def _put_unless_default(name: str, key: str, write: Writer, is_set: Callable[[Any], bool]) -> FieldWriter:
+    def put(message: Message, out: dict[str, Any]) -> None:
+        try:
+            value = getattr(message, name)
+            if is_set(value):
+                out[key] = write(value)
+        except Unprintable as error:
+            error.within(name)
+            raise
+        except UnicodeDecodeError:
+            raise Unprintable(_NO_UTF8).within(name) from None
+
+    return put
+
+
 def guarded(write: Writer, message: Message, name: str) -> Any:
     """Print one field; errors name it."""
     try:
@@ -175,7 +196,7 @@ def guarded(write: Writer, message: Message, name: str) -> Any:
         error.within(name)
         raise
     except UnicodeDecodeError:
-        raise Unprintable("holds text that is not UTF-8").within(name) from None
+        raise Unprintable(_NO_UTF8).within(name) from None
 
 
 def _each(write: Writer, items: Any) -> list[Any]:
@@ -193,8 +214,12 @@ def _identity(value: Any) -> Any:
     return value
 
 
-def _is_negative_zero(value: Any) -> bool:
-    return type(value) is float and math.copysign(1.0, value) < 0
+def _is_negative_zero(value: float) -> bool:
+    return value == 0 and math.copysign(1.0, value) < 0
+
+
+def _is_set_float(value: float) -> bool:
+    return bool(value) or _is_negative_zero(value)
 
 
 def _bool_key(value: bool) -> str:  # noqa: FBT001
@@ -278,10 +303,6 @@ def write_value(message: Any) -> Any:
             return None
 
 
-_PLAIN = {
-    FieldDescriptor.TYPE_BOOL: _identity,
-    **{kind: _identity for kind, bounds in INTEGERS.items() if bounds[1] < 2**32},
-}
 _ELEMENTS: dict[int, Writer] = {
     FieldDescriptor.TYPE_DOUBLE: write_double,
     FieldDescriptor.TYPE_FLOAT: _write_float,

@@ -356,12 +356,12 @@ def test_prints(fields: dict[str, Any], expected: bytes) -> None:
 def test_prints_options() -> None:
     fields = {"opt_i32": 0, "color": 2, "r_color": [1]}
 
-    def printed(**options: bool) -> Any:
-        return json.loads(JsonCodec(kinds().pool, Options(**options)).encode(Kinds(**fields)))
+    def printed(options: Options) -> Any:
+        return json.loads(JsonCodec(kinds().pool, options).encode(Kinds(**fields)))
 
-    assert printed(enums_as_ints=True) == {"optI32": 0, "color": 2, "rColor": [1]}
-    assert printed(preserve_proto_field_names=True) == {"opt_i32": 0, "color": "BLUE", "r_color": ["RED"]}
-    everything = printed(emit_defaults=True)
+    assert printed(Options(enums_as_ints=True)) == {"optI32": 0, "color": 2, "rColor": [1]}
+    assert printed(Options(preserve_proto_field_names=True)) == {"opt_i32": 0, "color": "BLUE", "r_color": ["RED"]}
+    everything = printed(Options(emit_defaults=True))
     assert everything["i64"] == "0"
     assert everything["doubleValue"] == 0
     assert everything["color"] == "BLUE"

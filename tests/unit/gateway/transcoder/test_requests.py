@@ -239,8 +239,14 @@ def test_query_values_mean_what_json_values_mean() -> None:
         "i32=1e3&wText=&rI64=5&rI64=6&mask=a_b,cD&struct=%7B%22k%22%3A1%7D&time=2031-01-01T00:00:00Z&wBool=0&data=_-8"
     )
     body = {
-        "i32": 1000, "wText": "", "rI64": ["5", "6"], "mask": "aB,cD", "struct": {"k": 1},
-        "time": "2031-01-01T00:00:00Z", "wBool": False, "data": "/+8=",
+        "i32": 1000,
+        "wText": "",
+        "rI64": ["5", "6"],
+        "mask": "aB,cD",
+        "struct": {"k": 1},
+        "time": "2031-01-01T00:00:00Z",
+        "wBool": False,
+        "data": "/+8=",
     }
 
     bound = read("GET", f"/q?{query}")

@@ -57,33 +57,37 @@ class Shop:
         for key, value in context.invocation_metadata():
             self.metadata.setdefault(key, []).append(value)
         self.time_left = context.time_remaining()
-        match request.id.split("-"):
-            case ["code", number, *_]:
-                await fail(context, int(number), f"text {request.id}")
-            case ["raw", number]:
-                context.set_code(next(code for code in grpc.StatusCode if code.value[0] == int(number)))
+        word, _, number = request.id.partition("-")
+        if word in {"code", "raw", "boom", "slow"}:
+            await self.misbehave(word, int(number or 0), context)
+        if request.id == "headers":
+            await context.send_initial_metadata(
+                [("etag", '"e"'), ("x-secret", "s"), ("cache-control", "no-cache"), ("set-cookie", "a=b")]
+            )
+            context.set_trailing_metadata([("x-cost", "5"), ("x-other", "6")])
+        special: dict[str, dict[str, Any]] = {
+            "long": {"thing": {"note": "ab" * 50_000}},
+            "year-10000": {"thing": {"at": {"seconds": 253402300800}}},
+            "empty": {},
+        }
+        return self.answer(**special.get(request.id, {"thing": {"id": request.id}}))
+
+    async def misbehave(self, word: str, number: int, context: Any) -> None:
+        match word:
+            case "code":
+                await fail(context, number, f"text code-{number}")
+            case "raw":
+                context.set_code(next(code for code in grpc.StatusCode if code.value[0] == number))
                 context.set_details("raw text")
-            case ["boom"]:
+            case "boom":
                 raise ValueError("secret")
-            case ["slow"]:
+            case "slow":
                 self.started.set()
                 try:
                     await asyncio.sleep(60)
                 except asyncio.CancelledError:
                     self.cancelled.set()
                     raise
-            case ["headers"]:
-                await context.send_initial_metadata(
-                    [("etag", '"e"'), ("x-secret", "s"), ("cache-control", "no-cache"), ("set-cookie", "a=b")]
-                )
-                context.set_trailing_metadata([("x-cost", "5"), ("x-other", "6")])
-            case ["long"]:
-                return self.answer(thing={"note": "ab" * 50_000})
-            case ["year", "10000"]:
-                return self.answer(thing={"at": {"seconds": 253402300800}})
-            case ["empty"]:
-                return self.answer()
-        return self.answer(thing={"id": request.id})
 
     async def put(self, request: Any, context: Any) -> Any:
         if request.etag:
