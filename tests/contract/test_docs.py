@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from services.cli.arguments import parser
 from tests.support.modules import load_all
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +109,41 @@ def test_list_of_rpcs_that_are_not_built_is_what_the_code_refuses() -> None:
     }
 
     assert listed == unbuilt()
+
+
+def test_http_paths_of_the_readme_are_routes() -> None:
+    rules = [
+        method.options.Extensions[annotations_pb2.http]
+        for file in FileDescriptorSet.FromString(IMAGE.read_bytes()).file
+        for service in file.service
+        for method in service.method
+    ]
+    routes = {(str(verb), getattr(rule, verb)) for rule in rules if (verb := rule.WhichOneof("pattern"))}
+    known = {f"{verb.upper()} {re.sub(r'{.*?}', '{}', path)}" for verb, path in routes}
+
+    named = set()
+    for verbs, paths in re.findall(r"([A-Z]+(?:, [A-Z]+)*) (`/v1[^`]*`(?:, `/v1[^`]*`)*)", section("HTTP API")):
+        for path in re.findall(r"`(.*?)`", paths):
+            named |= {f"{verb} {re.sub(r'{.*?}', '{}', path)}" for verb in verbs.split(", ")}
+
+    assert named
+    assert named <= known
+
+
+def test_commands_of_the_readme_are_what_the_command_line_has() -> None:
+    commands = next(iter(parser()._subparsers._group_actions)).choices  # type: ignore[union-attr]
+
+    named = set(re.findall(r"`memorybox ([a-z]+)", section("Command line")))
+
+    assert named == set(commands or ())
+
+
+def test_words_for_make_exist() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    said = {word for page in PAGES for word in re.findall(r"(?:`|^)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE)}
+
+    assert said
+    assert said <= targets
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -53,6 +53,7 @@ def here(text: str, mesh: Mesh) -> str:
 
 def run_all(blocks: list[Block], mesh: Mesh, folder: Path) -> list[str]:
     """Run the shell blocks in one shell, as a person would, and return what each printed."""
+    shutil.copytree(ROOT / "docs", folder / "docs")  # the tour imports what lies beside it
     for block in blocks:
         if block.language == "python":
             (folder / PYTHON_BLOCK_NAME).write_text(here(block.text, mesh))
