@@ -330,7 +330,26 @@ async def test_pipelined_requests_are_answered_in_order(edge: Gateway) -> None:
     assert re.findall(rb"HTTP/1\.1 (\d+)", answers) == [b"200", b"404"]
 
 
-async def test_client_that_does_not_read_is_cut(upstream: FakeUpstream) -> None:
+async def test_client_that_does_not_read_its_answers_is_cut(upstream: FakeUpstream) -> None:
+    async def big(_request: bytes, _context: object) -> bytes:
+        response = pb.GetMemoryResponse()
+        response.memory.content = "x" * 3_000_000
+        return response.SerializeToString()
+
+    upstream.answers["GetMemory"] = big
+    async with upstream.serving() as port, gateway(port, {"MEMORYBOX_GATEWAY_WRITE_TIMEOUT": "0.3"}) as edge:
+        _, writer = await edge.connect()
+        asking = edge.request("GET", "/v1/memories/m1").replace(b"Connection: close\r\n", b"")
+        writer.write(asking * 8)
+        async with asyncio.timeout(WITHIN_S):
+            while not writer.transport.is_closing():
+                await asyncio.sleep(0.05)
+                writer.write(b"\r\n")
+
+    assert len(upstream.seen) < 8
+
+
+async def test_client_that_does_not_read_a_stream_is_cut(upstream: FakeUpstream) -> None:
     async def flood(_request: bytes, _context: object) -> AsyncIterator[bytes]:
         message = pb.ExportMemoriesResponse()
         message.memory.content = "x" * 1_000_000

@@ -154,6 +154,8 @@ async def test_draining_gateway_finishes_what_is_under_way() -> None:
         probe = await edge.ask("GET", "/readyz")
         late = await edge.ask("GET", "/v1/memories")
         await until_refused(edge)
+        await asyncio.sleep(0.05)
+        waited = not draining.done()
         go_on.set()
         await draining
         reply = await under_way
@@ -162,6 +164,7 @@ async def test_draining_gateway_finishes_what_is_under_way() -> None:
     assert probe.json["status"] == "draining"
     assert late.status == 200
     assert late.headers["Connection"] == "close"
+    assert waited
     assert reply.status == 200
 
 
@@ -170,7 +173,7 @@ async def until_refused(edge: Gateway) -> None:
         while True:
             try:
                 _, writer = await edge.connect()
-            except ConnectionRefusedError:
+            except ConnectionError:
                 return
             writer.close()
             await asyncio.sleep(0.01)
