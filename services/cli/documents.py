@@ -17,6 +17,35 @@ from services.mesh.errors import NotFound
 
 MARKDOWN = frozenset({".md", ".markdown", ".mdown", ".mkd"})
 JSON_LINES = frozenset({".jsonl", ".ndjson"})
+# Text, but nothing that anyone told: markup, code and data. Passed over in folders; imported when named on the command line.
+_MARKUP = (".css", ".htm", ".html", ".less", ".scss", ".svg", ".vue", ".xml")
+_DATA = (".cfg", ".conf", ".csv", ".ini", ".ipynb", ".json", ".lock", ".map", ".toml", ".tsv", ".yaml", ".yml")
+_CODE = tuple(
+    f".{name}"
+    for name in (
+        *(
+            "bat",
+            "c",
+            "cc",
+            "cpp",
+            "cs",
+            "go",
+            "h",
+            "hpp",
+            "java",
+            "js",
+            "jsx",
+            "kt",
+            "mjs",
+            "php",
+            "pl",
+            "proto",
+            "ps1",
+        ),
+        *("py", "pyi", "rb", "rs", "sh", "sql", "swift", "ts", "tsx"),
+    )
+)
+NOT_PROSE = frozenset((*_MARKUP, *_DATA, *_CODE))
 LARGEST_FILE = 64 * 1024 * 1024  # bytes; read whole, unless it is JSON Lines
 LARGEST_CONTENT = 1024 * 1024  # bytes of UTF-8, the server's limit
 _LOOK_AT = 8192  # bytes in which a zero byte shows that a file is not text
@@ -59,7 +88,7 @@ Found = Iterator[tuple[dict[str, Any] | Fault, str]]  # (memory or why there is 
 
 
 def find_files(paths: Sequence[Path]) -> tuple[list[Path], list[Fault]]:
-    """Return every file at *paths*, folders walked in order of names, each once; hidden ones found in folders are skipped."""
+    """Return every file at *paths*, each once, folders walked in order of names; what is passed over there is told."""
     files: dict[Path, None] = {}
     faults: list[Fault] = []
     for path in paths:
@@ -78,14 +107,19 @@ def _walk(root: Path, files: dict[Path, None], faults: list[Fault]) -> None:
 
     for folder, names, file_names in os.walk(root.absolute(), onerror=unreadable):
         for name in (*names, *file_names):
-            if name.startswith("."):
+            if name.startswith("."):  # a hidden folder is not entered
                 faults.append(Fault(displayable(Path(folder, name)), "hidden", skipped=True))
             elif name in names and Path(folder, name).is_symlink():
                 faults.append(Fault(displayable(Path(folder, name)), "a link to a folder", skipped=True))
         names[:] = sorted(name for name in names if not name.startswith("."))
         for name in sorted(file_names):
-            if not name.startswith("."):
-                files[Path(folder, name)] = None
+            path = Path(folder, name)
+            if path.suffix.lower() in NOT_PROSE:
+                faults.append(
+                    Fault(displayable(path), f"{path.suffix} is not prose; name the file to import it", skipped=True)
+                )
+            elif not name.startswith("."):
+                files[path] = None
 
 
 def read_items(path: Path, manner: Manner) -> Iterator[Item | Fault]:

@@ -65,10 +65,13 @@ async def _show(progress: _Progress, counts: Counts) -> None:
     """Keep one line on a terminal up to date, and take it away in the end."""
     if not sys.stderr.isatty():
         return
+    shown = ""
     try:
         while True:
-            print(f"\r\x1b[Kfile {progress.files_read} of {progress.files}: {_sum(counts)}", end="", file=sys.stderr)
-            sys.stderr.flush()
+            line = f"file {progress.files_read} of {progress.files}: {_sum(counts)}"
+            if line != shown:
+                print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+                shown = line
             await asyncio.sleep(SHOW_EVERY_S)
     finally:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
-SNIPPET_COLUMNS = 100  # where the width of the terminal is not known
+DEFAULT_COLUMNS = 120  # where there is no terminal
 
 
 def print_json(document: object) -> None:
@@ -24,7 +24,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def terminal_columns() -> int:
     """Return the width to print for."""
-    return shutil.get_terminal_size((SNIPPET_COLUMNS, 24)).columns if sys.stdout.isatty() else SNIPPET_COLUMNS
+    return shutil.get_terminal_size((DEFAULT_COLUMNS, 24)).columns if sys.stdout.isatty() else DEFAULT_COLUMNS
 
 
 def printable(text: str) -> str:

@@ -5,13 +5,15 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from services.cli.client import open_gateway
 from services.cli.output import print_json, print_table, printable, terminal_columns
 
 _BEFORE_MATCH = 30  # code points of a snippet that stand before the first match
 _LEAST_SNIPPET = 40
-_LONGEST_SOURCE = 40
+_LONGEST_SOURCE = 30
+_CUT = "..."
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -55,17 +57,24 @@ def _print(hits: list[dict[str, Any]]) -> None:
 
 
 def _source(memory: Mapping[str, Any]) -> str:
-    """Return where a memory came from, its end where it is long: that is the file's name."""
-    uri = printable((memory.get("source") or {}).get("uri", "")) or "-"
-    return uri if len(uri) <= _LONGEST_SOURCE else f"...{uri[3 - _LONGEST_SOURCE :]}"
+    """Return where a memory came from; of a file its folder and name, and the end of what is long."""
+    uri = printable((memory.get("source") or {}).get("uri", ""))
+    path = urlsplit(uri)
+    shown = "/".join(printable(unquote(path.path)).split("/")[-2:]) if path.scheme == "file" else uri
+    return (shown if len(shown) <= _LONGEST_SOURCE else f"...{shown[3 - _LONGEST_SOURCE :]}") or "-"
 
 
 def _snippet(hit: Mapping[str, Any], width: int) -> str:
     """Return *width* code points of the content, from a little before the first word found, or the part that matched."""
-    content: str = hit["memory"].get("content", "")
+    content = printable(hit["memory"].get("content", ""))
+    before = hit["memory"].get("content", "")[: _place(hit)]
+    start = len(printable(before)) - _BEFORE_MATCH  # blanks have been folded, so places have moved
+    start = max(0, min(start, len(content) - width + len(_CUT)))
+    text = f"{_CUT}{content[start:]}" if start else content
+    return text if len(text) <= width else f"{text[: width - len(_CUT)]}{_CUT}"
+
+
+def _place(hit: Mapping[str, Any]) -> int:
     starts = [highlight.get("start", 0) for highlight in hit.get("highlights", [])]
-    start = min(starts) if starts else (hit.get("matchedPart") or {}).get("start", 0)
-    start = 0 if start < width - _BEFORE_MATCH else start - _BEFORE_MATCH
-    text = printable(content[start : start + 4 * width])
-    text = f"...{text}" if start else text
-    return text if len(text) <= width else f"{text[: width - 3]}..."
+    place: int = min(starts) if starts else (hit.get("matchedPart") or {}).get("start", 0)
+    return place

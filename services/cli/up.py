@@ -62,7 +62,12 @@ async def _stay(supervisor: Supervisor, welcome: str) -> None:
     # A closed terminal ends the mesh like Ctrl-C does, unless nohup asked for the opposite.
     hangup = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
     stop = until_told_to_stop({}, signals=(*STOP_SIGNALS, *hangup), at_second_signal=lose_patience)
-    await supervisor.run(stop, lambda: print(welcome, flush=True))
+
+    def greet() -> None:
+        sys.stdout.write(f"{welcome}\n")  # in one piece: log lines go to the same terminal
+        sys.stdout.flush()
+
+    await supervisor.run(stop, greet)
 
 
 def _environment(arguments: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, str]:

@@ -155,10 +155,10 @@ def test_version_is_printed_for_scripts_too(environ: Mapping[str, str], capsys: 
     [
         ("short  and\nsweet", [], 0, "short and sweet"),
         ("a" * 60, [], 0, "a" * 37 + "..."),
-        ("b" * 100 + " tea time", [(101, 104)], 0, "..." + "b" * 29 + " tea ..."),
-        ("c" * 100 + "the part", [], 100, "..." + "c" * 30 + "the ..."),
+        ("b" * 100 + " tea time " + "b" * 60, [(101, 104)], 0, "..." + "b" * 30 + " tea..."),
+        ("c" * 100 + " the part", [], 104, "..." + "c" * 28 + " the part"),
     ],
-    ids=["whole", "cut", "from the word found", "from the part that matched"],
+    ids=["whole", "cut", "around the word found", "up to the end"],
 )
 def test_snippet_shows_the_place_that_matched(
     content: str, highlights: list[tuple[int, int]], part: int, shown: str

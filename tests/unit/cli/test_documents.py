@@ -111,18 +111,20 @@ def test_passage_over_the_servers_limit_fails_alone(tmp_path: Path) -> None:
     assert [isinstance(item, Fault) for item in found] == [True, False]
 
 
-def test_folders_are_walked_in_order_without_hidden_files(tmp_path: Path) -> None:
-    for name in ("b.md", "a/z.txt", "a/b/c.txt", ".git/config", "a/.hidden"):
+def test_folders_are_walked_in_order_without_what_is_hidden_or_no_prose(tmp_path: Path) -> None:
+    for name in ("b.md", "a/z.txt", "a/b/c.txt", ".git/config", "a/.hidden", "a/page.html", "named.html"):
         write(tmp_path / name, "x")
     (tmp_path / "link").symlink_to(tmp_path / "a")
 
-    files, skipped = find_files([tmp_path, tmp_path / "b.md"])
+    files, skipped = find_files([tmp_path, tmp_path / "b.md", tmp_path / "named.html"])
 
-    assert [str(path.relative_to(tmp_path)) for path in files] == ["b.md", "a/z.txt", "a/b/c.txt"]
+    assert [str(path.relative_to(tmp_path)) for path in files] == ["b.md", "a/z.txt", "a/b/c.txt", "named.html"]
     assert {(Path(fault.origin).name, fault.why) for fault in skipped} == {
         (".git", "hidden"),
         (".hidden", "hidden"),
         ("link", "a link to a folder"),
+        ("page.html", ".html is not prose; name the file to import it"),
+        ("named.html", ".html is not prose; name the file to import it"),
     }
 
 
