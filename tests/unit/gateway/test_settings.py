@@ -15,7 +15,6 @@ def test_defaults_need_no_environment() -> None:
 
     assert settings.auth == "dev"
     assert settings.max_body == 4 * 1024 * 1024
-    assert settings.default_timeout_s == 30
 
 
 @pytest.mark.parametrize("origins", ["*", "app.test", "https://app.test/", "https://a.test,,https://b.test", "null"])
