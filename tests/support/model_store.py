@@ -97,7 +97,8 @@ class ModelMemoryStore:
             raise NotOwner("not yours")
         known = self.records.get(memory.memory_id)
         if known is not None:
-            if change.request_hash is None or known.request_hash != change.request_hash:
+            same = change.request_hash is not None and known.request_hash == change.request_hash
+            if not same or known.memory.owner_user != memory.owner_user:
                 raise RequestIdReused("reused")
             return known.memory
         self._check_external_id(memory)

@@ -6,29 +6,30 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import apsw
 
 _PAGE_BYTES = 4096
-_START_PAGES = (8 << 20) // _PAGE_BYTES
-# A log that is never fully copied never starts over: beyond this size the writer copies the rest itself, between commits.
-_LIMIT_PAGES = (64 << 20) // _PAGE_BYTES
+START_BYTES = 8 << 20
+# A log that is never fully copied never starts over: at so many times the size the writer copies the rest itself.
+_LIMIT_FACTOR = 8
 
 _log = logging.getLogger(__name__)
 
 
 class Checkpointer:
-    """Checkpoints on a thread and connection of its own once the log of *writer* is long enough."""
+    """Checkpoints on a thread and connection of its own once the log of *writer* has *start_bytes*."""
 
-    def __init__(self, writer: apsw.Connection, own: apsw.Connection) -> None:
+    def __init__(self, writer: apsw.Connection, own: apsw.Connection, start_bytes: int) -> None:
         self._writer = writer
         self._own = own
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="store-checkpoint")
         self._running: Future[None] | None = None
         self._pages = 0
+        self._start_pages = start_bytes // _PAGE_BYTES
         writer.set_wal_hook(self._note_pages)
 
     def after_commit(self) -> None:
         """Start or finish a checkpoint if it is time; called by the writer between commits."""
-        if self._pages < _START_PAGES or (self._running is not None and not self._running.done()):
+        if self._pages < self._start_pages or (self._running is not None and not self._running.done()):
             return
-        if self._running is not None and self._pages >= _LIMIT_PAGES:
+        if self._running is not None and self._pages >= _LIMIT_FACTOR * self._start_pages:
             _checkpoint(self._writer)
             self._running = None
         else:

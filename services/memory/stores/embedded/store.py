@@ -15,7 +15,7 @@ import apsw
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.ports import ListPage, ListPlan, SearchHit, SearchPage, SearchPlan, StoreSecrets, UnitOfWork
 from services.memory.stores.embedded.changes import prepare
-from services.memory.stores.embedded.checkpoint import Checkpointer
+from services.memory.stores.embedded.checkpoint import START_BYTES, Checkpointer
 from services.memory.stores.embedded.database import (
     DATABASE_NAME,
     IntegrityCheck,
@@ -52,7 +52,7 @@ Answer = TypeVar("Answer")
 class EmbeddedMemoryStore:
     """A ``MemoryStore`` over SQLite rows, with search indexes in memory. Made by ``open``, by one process at a time."""
 
-    def __init__(self, folder: Path, integrity: IntegrityCheck, vfs: str | None) -> None:
+    def __init__(self, folder: Path, integrity: IntegrityCheck, vfs: str | None, checkpoint_bytes: int) -> None:
         """Open the store; blocks for as long as checking and loading take, so use ``open``."""
         with ExitStack() as stack, translated_errors():
             _make_folder(folder)
@@ -70,7 +70,7 @@ class EmbeddedMemoryStore:
             self._idle: SimpleQueue[apsw.Connection] = SimpleQueue()
             for _ in range(_READERS):
                 self._idle.put(connection.open(read_only=True))
-            checkpointer = Checkpointer(writing, connection.open())
+            checkpointer = Checkpointer(writing, connection.open(), checkpoint_bytes)
             stack.callback(checkpointer.close)
             self._writer = GroupWriter(writing, self._index, seq, checkpointer.after_commit)
             stack.callback(self._writer.close)
@@ -81,13 +81,20 @@ class EmbeddedMemoryStore:
 
     @classmethod
     async def open(
-        cls, folder: Path, *, integrity: IntegrityCheck = IntegrityCheck.QUICK, vfs: str | None = None
+        cls,
+        folder: Path,
+        *,
+        integrity: IntegrityCheck = IntegrityCheck.QUICK,
+        vfs: str | None = None,
+        checkpoint_bytes: int = START_BYTES,
     ) -> Self:
-        """Open or create the store in *folder*; *vfs* names another SQLite file system, for tests.
+        """Open or create the store in *folder*.
+
+        *vfs* names another SQLite file system, for tests. From *checkpoint_bytes* on the log is copied into the database.
 
         Raises ``StoreLocked`` when another process has it, ``SchemaTooNew``, ``DataLoss`` when a check fails.
         """
-        return await asyncio.to_thread(cls, folder, integrity, vfs)
+        return await asyncio.to_thread(cls, folder, integrity, vfs, checkpoint_bytes)
 
     async def close(self) -> None:
         """Finish the queued writes and leave the folder to the next process. Calls after this are refused."""

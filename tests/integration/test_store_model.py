@@ -1,0 +1,215 @@
+"""The embedded store against a plain model of the port, over random histories with reopenings."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from services.memory.domain.memory import AccessLevel, Embedding, Memory
+from services.memory.domain.ports import (
+    Change,
+    Create,
+    Delete,
+    ListPage,
+    ListPlan,
+    MemoryStore,
+    Replace,
+    SearchMode,
+    SearchPlan,
+    UnitOfWork,
+)
+from services.memory.stores.embedded import EmbeddedMemoryStore
+from services.mesh.caller import Caller
+from services.mesh.errors import MemoryBoxError
+from tests.support.memories import NOW, listing
+from tests.support.model_store import ModelMemoryStore
+
+OWNERS = st.sampled_from(["ann", "bob"])
+CALLERS = st.builds(Caller, st.sampled_from(["ann", "bob", "eve"]), st.frozensets(st.sampled_from(["R", "S"])))
+IDS = st.sampled_from([f"m{number}" for number in range(12)])
+WORDS = st.lists(st.sampled_from(["tea", "cup", "teas", "MB-12", "東京", "a_b", "!"]), max_size=6).map(" ".join)
+ACCESS = st.one_of(
+    st.just({"access_level": AccessLevel.PRIVATE}),
+    st.just({"access_level": AccessLevel.PUBLIC}),
+    st.lists(st.sampled_from(["R", "S"]), max_size=2).map(
+        lambda roles: {"access_level": AccessLevel.ROLE, "reader_roles": tuple(roles)}
+    ),
+)
+SECONDS = st.integers(0, 3).map(lambda number: timedelta(seconds=number))
+SPACES = {"two": 2, "three": 3}
+
+
+def unit(components: list[int], space: str) -> Embedding:
+    """Return an embedding of few distinct directions, so that ties are common."""
+    vector = np.array([*components, 0, 0, 0][: SPACES[space]], np.float32) + np.float32(0.5)
+    return Embedding(space, vector / np.linalg.norm(vector))
+
+
+EMBEDDINGS = st.builds(unit, st.lists(st.integers(-2, 2), min_size=1, max_size=3), st.sampled_from(sorted(SPACES)))
+PLANS = st.builds(
+    SearchPlan,
+    mode=st.sampled_from(SearchMode),
+    now=SECONDS.map(lambda after: NOW + after),
+    top_k=st.sampled_from([1, 3, 200]),
+    limit=st.sampled_from([1, 2, 100]),
+    threshold=st.sampled_from([-1.0, 0.0, 0.9]),
+    offset=st.sampled_from([0, 0, 1]),
+    terms=WORDS.map(lambda text: tuple(text.casefold().split())),
+    embedding=st.none() | EMBEDDINGS,
+    min_score=st.sampled_from([None, None, 0.5]),
+    bucket=st.sampled_from([None, None, "x"]),
+    snapshot=st.none() | st.integers(0, 20),
+    max_bytes=st.sampled_from([1, 30, 10_000]),
+)
+
+
+async def outcome(call: Awaitable[Any]) -> Any:
+    """Return what *call* returns, or the type of the deliberate error it raises."""
+    try:
+        return await call
+    except MemoryBoxError as error:
+        return type(error)
+
+
+async def list_page(caller: Caller, plan: ListPlan, store: MemoryStore) -> ListPage:
+    """Return one page of *store*'s list."""
+    return await store.list(caller, plan)
+
+
+async def count_now(caller: Caller, store: MemoryStore) -> int:
+    """Return how many memories *caller* sees in *store*."""
+    return await store.count(caller, NOW)
+
+
+class StoreAgainstModel(RuleBasedStateMachine):
+    """Does the same to both stores and expects the same answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.runner = asyncio.Runner()
+        self.model = ModelMemoryStore()
+
+    @initialize()
+    def open(self) -> None:
+        self.store = self.runner.run(EmbeddedMemoryStore.open(self.folder))
+
+    def teardown(self) -> None:
+        self.runner.run(self.store.close())
+        self.runner.close()
+        shutil.rmtree(self.folder)
+
+    def same(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
+        expected = self.runner.run(outcome(call(self.model)))
+        actual = self.runner.run(outcome(call(self.store)))
+        assert actual == expected
+        return actual
+
+    def apply(self, owner: str, *changes: Change) -> None:
+        self.same(lambda store: store.apply(UnitOfWork(Caller(owner), changes)))
+
+    def creation(self, data: st.DataObject, owner: str) -> Create:
+        memory = Memory(
+            data.draw(IDS),
+            owner,
+            data.draw(WORDS),
+            created := NOW + data.draw(SECONDS),
+            created,
+            external_id=data.draw(st.sampled_from(["", "", "x", "y"])),
+            bucket=data.draw(st.sampled_from(["default", "x"])),
+            expires_at=data.draw(st.none() | SECONDS.map(lambda after: NOW + after)),
+            metadata=data.draw(st.sampled_from([{}, {"k": [1, "é"]}])),
+            **data.draw(ACCESS),
+        )
+        return Create(memory, data.draw(EMBEDDINGS), data.draw(st.sampled_from([None, b"h1", b"h2"])))
+
+    def replacement(self, data: st.DataObject, owner: str) -> Replace:
+        record = self.model.records.get(data.draw(IDS))
+        memory = self.creation(data, owner).memory if record is None else record.memory
+        content = data.draw(st.just(memory.content) | WORDS)
+        embedding = data.draw(EMBEDDINGS) if content != memory.content else None
+        changed = replace(
+            memory,
+            content=content,
+            revision=memory.revision + data.draw(st.sampled_from([1, 1, 1, 2])),
+            updated_at=NOW + data.draw(SECONDS),
+            external_id=data.draw(st.sampled_from(["", "x"])),
+            expires_at=data.draw(st.none() | SECONDS.map(lambda after: NOW + after)),
+            **data.draw(ACCESS),
+        )
+        return Replace(changed, embedding)
+
+    @rule(data=st.data(), owner=OWNERS)
+    def create(self, data: st.DataObject, owner: str) -> None:
+        self.apply(owner, self.creation(data, owner))
+
+    @rule(data=st.data(), owner=OWNERS)
+    def replace(self, data: st.DataObject, owner: str) -> None:
+        self.apply(owner, self.replacement(data, owner))
+
+    @rule(owner=OWNERS, memory_id=IDS, after=SECONDS, revision=st.sampled_from([None, None, 1, 2]))
+    def delete(self, owner: str, memory_id: str, after: timedelta, revision: int | None) -> None:
+        self.apply(owner, Delete(memory_id, revision, NOW + after))
+
+    @rule(data=st.data(), owner=OWNERS, kinds=st.lists(st.sampled_from("cccrd"), min_size=2, max_size=6))
+    def several(self, data: st.DataObject, owner: str, kinds: list[str]) -> None:
+        make: dict[str, Callable[[], Change]] = {
+            "c": lambda: self.creation(data, owner),
+            "r": lambda: self.replacement(data, owner),
+            "d": lambda: Delete(data.draw(IDS), None, NOW),
+        }
+        self.apply(owner, *(make[kind]() for kind in kinds))
+
+    @rule()
+    def reopen(self) -> None:
+        self.runner.run(self.store.close())
+        self.open()
+
+    @rule(caller=CALLERS, plan=PLANS)
+    def search(self, caller: Caller, plan: SearchPlan) -> None:
+        self.same(lambda store: store.search(caller, plan))
+
+    @rule(
+        caller=CALLERS,
+        limit=st.integers(1, 4),
+        bucket=st.sampled_from([None, "x"]),
+        snapshot=st.none() | st.integers(0, 9),
+    )
+    def list(self, caller: Caller, limit: int, bucket: str | None, snapshot: int | None) -> None:
+        plan, more = listing(limit=limit, bucket=bucket, snapshot=snapshot), True
+        while more:
+            page = self.same(partial(list_page, caller, plan))
+            more = page.more
+            if more:
+                plan = replace(plan, after=(page.memories[-1].created_at, page.memories[-1].memory_id))
+
+    @rule(caller=CALLERS, memory_id=IDS, after=SECONDS)
+    def get(self, caller: Caller, memory_id: str, after: timedelta) -> None:
+        self.same(lambda store: store.get(caller, memory_id, NOW + after))
+
+    @precondition(lambda self: hasattr(self, "store"))
+    @invariant()
+    def counts_agree(self) -> None:
+        for caller in (Caller("ann"), Caller("eve", frozenset({"R"}))):
+            self.same(partial(count_now, caller))
+
+
+StoreAgainstModel.TestCase.settings = settings(
+    max_examples=40,
+    stateful_step_count=30,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],  # shrinking a history with a disk in it takes minutes
+    suppress_health_check=list(HealthCheck),
+)
+TestStoreAgainstModel = StoreAgainstModel.TestCase
