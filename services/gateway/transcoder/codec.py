@@ -1,15 +1,16 @@
 """The one seam between JSON and messages; everything else calls only this class."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 from google.protobuf import message_factory
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from services.gateway.transcoder import json_text
-from services.gateway.transcoder.fields import Tree
+from services.gateway.transcoder.fields import WRAPPERS, Tree
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.reader import JsonRefused, Readers, takes_null
 from services.gateway.transcoder.wellknown import add_readers, build, missing_required
@@ -47,21 +48,29 @@ class JsonCodec:
         """Print *message* without whitespace, fields in the order of their numbers."""
         return orjson.dumps(self._writers.message(message.DESCRIPTOR)(message))
 
-    def encode_field(self, message: Message, field: FieldDescriptor) -> bytes:
-        """Print one field of *message* alone, its default when it is unset."""
-        if field.has_presence and field.message_type and not message.HasField(field.name):
-            descriptor = field.message_type
-            nullable = descriptor.full_name == "google.protobuf.Value"
-            nullable = nullable or _is_wrapper(descriptor)
-            return b"null" if nullable else self._default(descriptor)
-        return orjson.dumps(guarded(self._writers.value(field), message, field.name))
+    def field_encoder(self, field: FieldDescriptor) -> Callable[[Message], bytes]:
+        """Return what prints one field of a message alone, its default when it is unset."""
+        write = self._writers.value(field)
+        default = self._default(field)
+
+        def encode(message: Message) -> bytes:
+            if default is not None and not message.HasField(field.name):
+                return default
+            return orjson.dumps(guarded(write, message, field.name))
+
+        return encode
+
+    def _default(self, field: FieldDescriptor) -> bytes | None:
+        """Return the printed default of a message field, None for kinds that always have a value."""
+        if field.message_type is None or not field.has_presence:
+            return None
+        if field.message_type.full_name in WRAPPERS or takes_null(field):
+            return b"null"
+        return self.encode(message_factory.GetMessageClass(field.message_type)())
 
     def any_value(self, type_url: str, value: bytes) -> dict[str, Any]:
         """Return the JSON object of an Any with these contents."""
         return self._writers.any_value(type_url, value)
-
-    def _default(self, descriptor: Descriptor) -> bytes:
-        return self.encode(message_factory.GetMessageClass(descriptor)())
 
     def parse(self, body: bytes) -> Any:
         """Return the strict JSON value of *body*."""
@@ -72,15 +81,26 @@ class JsonCodec:
         """Return what a JSON *value* means for a message type."""
         return self._readers.message(descriptor)(value)  # type: ignore[no-any-return]
 
-    def read_field(self, field: FieldDescriptor, value: Any) -> Any:
-        """Return what a JSON *value* means for the whole of *field*; null is None (unset)."""
-        if value is None and (field.is_repeated or not takes_null(field)):
-            return None
-        try:
-            return self._readers.field(field)(value)
-        except JsonRefused as error:
-            error.within(field.name)
-            raise
+    def field_reader(self, field: FieldDescriptor) -> Callable[[Any], Any]:
+        """Return what reads a JSON value as the whole of *field*; null is None (unset)."""
+        read = self._readers.field(field)
+        null_ok = takes_null(field) and not field.is_repeated
+
+        def read_field(value: Any) -> Any:
+            if value is None and not null_ok:
+                return None
+            try:
+                return read(value)
+            except JsonRefused as error:
+                error.within(field.name)
+                raise
+
+        return read_field
+
+    def compile(self, descriptor: Any) -> None:
+        """Compile reader and writer of a message type and of all that it holds."""
+        self._readers.message(descriptor)
+        self._writers.message(descriptor)
 
     def build(self, message_class: type[Message], tree: Tree | Message) -> tuple[Message, bytes]:
         """Return the message of *tree* and its wire form."""
@@ -101,10 +121,3 @@ class JsonCodec:
                 message_class.FromString(data)
             except DecodeError:
                 raise JsonRefused("is nested too deeply for protobuf") from None
-
-
-def _is_wrapper(descriptor: Descriptor) -> bool:
-    name = descriptor.full_name
-    return bool(name.startswith("google.protobuf.") and name.endswith("Value")) and (
-        name not in {"google.protobuf.Value", "google.protobuf.ListValue"}
-    )

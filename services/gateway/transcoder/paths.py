@@ -33,6 +33,8 @@ def split_path(raw_path: str) -> tuple[list[str], bool]:
         raise BadPath("path does not begin with '/'")
     if "#" in raw_path:
         raise BadPath("path contains '#'")
+    if not raw_path.isascii():
+        raise BadPath("path holds bytes that must be percent-encoded")
     if _CONTROL.search(raw_path):
         raise BadPath("path contains a control character")
     if "%" in raw_path and _BAD_ESCAPE.search(raw_path):

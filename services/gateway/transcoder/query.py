@@ -49,6 +49,8 @@ def split_query(raw: str, options: Options) -> list[tuple[str, str]]:
 def _decode(raw: str, options: Options) -> str:
     if options.plus_as_space:
         raw = raw.replace("+", " ")
+    if not raw.isascii():
+        raise BadQuery("", "a query parameter holds bytes that must be percent-encoded")
     if "%" not in raw:
         return raw
     if _BAD_ESCAPE.search(raw):

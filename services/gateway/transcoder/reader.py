@@ -11,6 +11,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from services.gateway.transcoder import scalars
+from services.gateway.transcoder.compiled import Announce, Compiled
 from services.gateway.transcoder.fields import Tree, is_map, message_name, oneof_of
 
 Reader = Callable[[Any], Any]
@@ -90,33 +91,24 @@ class Readers:
         self.pool = pool
         self.ignore_unknown = ignore_unknown
         self.special: dict[str, Callable[[Descriptor], Reader]] = {}
-        self._messages: dict[str, Reader] = {}
-        self._fields: dict[str, Reader] = {}
+        self._compiled: Compiled[Reader] = Compiled(self._compile)
 
-    def message(self, descriptor: Descriptor) -> Reader:
-        """Return the reader of *descriptor*; a recursive type refers to itself."""
-        name = descriptor.full_name
-        known = self._messages.get(name)
-        if known is not None:
-            return known
-        make = self.special.get(name)
+    def message(self, descriptor: Any) -> Reader:
+        """Return the reader of a message type."""
+        return self._compiled.get(descriptor)
+
+    def _compile(self, descriptor: Descriptor, announce: Announce[Reader]) -> Reader:
+        make = self.special.get(descriptor.full_name)
         if make is not None:
-            self._messages[name] = make(descriptor)
-        else:
-            reader = MessageReader(name, ignore_unknown=self.ignore_unknown)
-            self._messages[name] = reader.read
-            for field in descriptor.fields:
-                reader.add(field, self.field(field))
-        return self._messages[name]
+            return make(descriptor)
+        reader = MessageReader(descriptor.full_name, ignore_unknown=self.ignore_unknown)
+        announce(reader.read)
+        for field in descriptor.fields:
+            reader.add(field, self.field(field))
+        return reader.read
 
     def field(self, field: FieldDescriptor) -> Reader:
         """Return the reader of the whole value of *field*; null comes only to fields that take it."""
-        known = self._fields.get(field.full_name)
-        if known is None:
-            known = self._fields[field.full_name] = self._field(field)
-        return known
-
-    def _field(self, field: FieldDescriptor) -> Reader:
         if is_map(field):
             key, value = field.message_type.fields_by_number[1], field.message_type.fields_by_number[2]
             return _map_reader(key, self.element(value), null_ok=takes_null(value))

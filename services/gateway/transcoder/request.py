@@ -83,6 +83,8 @@ class RequestReader:
         self.takes_http_body = self.takes_body and (
             (message.full_name if body is None else message_name(body.leaf)) == HTTP_BODY
         )
+        self._read_field = codec.field_reader(body.leaf) if body is not None else None
+        codec.compile(message)
         self._mask = patch.mask_field(binding) if options.auto_update_mask else None
 
     def _header_fields(self) -> list[_HeaderField]:
@@ -141,7 +143,7 @@ class RequestReader:
     def _bind_resume(resume: _HeaderField, bound: BoundValues, text: str, violations: list[Violation]) -> None:
         """Bind Last-Event-ID; it wins over the query, as EventSource repeats the old URL."""
         try:
-            value = resume.read(text)
+            value = resume.read(_header_text(text))
         except ValueError as error:
             violations.append((resume.path.text, f"{error} (header {resume.header})"))
             return
@@ -185,7 +187,7 @@ class RequestReader:
             if text is None or (item.header == "if-match" and text.strip() == "*"):
                 continue
             try:
-                value = item.read(_unquoted(text.strip()))
+                value = item.read(_unquoted(_header_text(text)))
             except ValueError as error:
                 violations.append((item.path.text, f"{error} (header {item.header})"))
                 continue
@@ -219,7 +221,10 @@ class RequestReader:
         if not self.takes_body:
             return {}, None
         if self.takes_http_body:
-            content = {"content_type": content_type, "data": body}
+            try:
+                content = {"content_type": _header_text(content_type), "data": body}
+            except ValueError as error:
+                raise JsonRefused(str(error)).within("content_type") from None
             if binding.body is None:
                 return content, None
             return _at(binding.body, content), None
@@ -237,7 +242,7 @@ class RequestReader:
             plain = plain and message_name(leaf) not in WELL_KNOWN
             return (_at(path, {}) if plain else {}), None
         json = self._codec.parse(body)
-        value = self._codec.read_field(leaf, json)
+        value = self._read_field(json) if self._read_field is not None else None
         return ({} if value is None else _at(path, value)), json
 
     def _merge(self, tree: Tree, bound: BoundValues, violations: list[Violation]) -> None:
@@ -277,6 +282,15 @@ def _at(path: FieldPath, value: Any) -> Tree:
     if inside is not None:
         inside[path.leaf.name] = value
     return tree
+
+
+def _header_text(text: str) -> str:
+    """Return a header value; aiohttp hands over bytes that are no UTF-8 as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be UTF-8") from None
+    return text.strip()
 
 
 def _unquoted(text: str) -> str:

@@ -36,13 +36,19 @@ class ResponsePrinter:
 
     def __init__(self, binding: Binding, codec: JsonCodec) -> None:
         self._binding = binding
-        self._codec = codec
         self._class: type[Message] = message_factory.GetMessageClass(binding.method.output_type)
         field = binding.response_field
         name = binding.method.output_type.full_name if field is None else message_name(field)
         self.is_http_body = name == HTTP_BODY and not (field is not None and field.is_repeated)
         self.message_type = binding.method.output_type
+        self._encode = codec.encode if field is None else codec.field_encoder(field)
+        codec.compile(binding.method.output_type)
         self._logged_at = -_LOG_EVERY_S
+
+    def read(self, data: bytes) -> tuple[Message, Printed]:
+        """Return the response message of *data* and what is sent of it."""
+        message = self.parse(data)
+        return message, self.print(message)
 
     def parse(self, data: bytes) -> Message:
         """Return the response message of *data*."""
@@ -55,11 +61,8 @@ class ResponsePrinter:
         """Print *message*, or raise a 500 that names the field without a JSON form."""
         if self.is_http_body:
             return self._http_body(message)
-        field = self._binding.response_field
         try:
-            if field is None:
-                return Printed(self._codec.encode(message), JSON)
-            return Printed(self._codec.encode_field(message, field), JSON)
+            return Printed(self._encode(message), JSON)
         except Unprintable as error:
             raise self._unprintable(f"{error.field} {error.description}") from None
 

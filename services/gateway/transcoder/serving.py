@@ -16,8 +16,10 @@ from services.gateway.transcoder.calls import Channel, Multicallables, RpcErrors
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.compression import compress
 from services.gateway.transcoder.errors import CANCELLED, DEADLINE_EXCEEDED, UNIMPLEMENTED, bad_request, refusal
+from services.gateway.transcoder.offload import sized
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.request import BoundValues
+from services.gateway.transcoder.response import Printed
 from services.gateway.transcoder.rules import BIDI, CLIENT_STREAM, SERVER_STREAM, UNARY
 from services.gateway.transcoder.stream import ServerStream
 from services.gateway.transcoder.table import Match, Plan
@@ -112,13 +114,13 @@ class Server:
             if only_call_cancelled(call):
                 raise refusal(CANCELLED, "the call was cancelled") from None
             raise
-        response = self._answer(exchange.plan, raw, initial, trailing)
+        _, printed = await sized(len(raw), exchange.plan.printer.read, raw)
+        response = self._answer(printed, initial, trailing)
         await compress(exchange.request, response, self._options)
         return response
 
-    def _answer(self, plan: Plan, raw: bytes, initial: Any, trailing: Any) -> web.Response:
+    def _answer(self, printed: Printed, initial: Any, trailing: Any) -> web.Response:
         options = self._options
-        printed = plan.printer.print(plan.printer.parse(raw))
         response = web.Response(body=printed.body)
         headers = response.headers
         headers["Content-Type"] = printed.content_type
@@ -151,7 +153,8 @@ class Server:
                     body = await self._body(request, exchange.plan)
             except TimeoutError:
                 raise refusal(DEADLINE_EXCEEDED, "the deadline passed while reading the body") from None
-        return reader.message(body, request.headers.get("Content-Type", ""), exchange.bound)
+        content_type = request.headers.get("Content-Type", "")
+        return await sized(len(body), reader.message, body, content_type, exchange.bound)
 
     async def _body(self, request: web.Request, plan: Plan) -> bytes:
         limit = self._options.max_body

@@ -14,6 +14,7 @@ from services.gateway.transcoder.calls import RpcErrors, only_call_cancelled, un
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.errors import CANCELLED, HttpError, refusal, status_json
 from services.gateway.transcoder.framing import Bytes, Framing, framing_of
+from services.gateway.transcoder.offload import sized
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.response import OCTETS, ResponsePrinter
 
@@ -74,8 +75,7 @@ class ServerStream:
     async def _pump(self, call: Any) -> None:
         data = await self._first(call)
         while data is not grpc.aio.EOF:
-            message = self._printer.parse(data)
-            printed = self._printer.print(message)
+            message, printed = await sized(len(data), self._printer.read, data)
             if self._response is None:
                 self._headers = md.response_headers(await call.initial_metadata(), self._options.response_headers)
                 if self._printer.is_http_body:

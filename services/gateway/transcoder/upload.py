@@ -11,6 +11,7 @@ from services.gateway.transcoder import negotiation
 from services.gateway.transcoder.body import body_chunks
 from services.gateway.transcoder.elements import array_elements, ndjson_lines
 from services.gateway.transcoder.errors import HttpError
+from services.gateway.transcoder.offload import sized
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.request import BoundValues, RequestReader
 
@@ -53,7 +54,7 @@ class Upload:
         empty = BoundValues()
         async for name, body, content_type in self._elements():
             try:
-                data = self._reader.message(body, content_type, bound)
+                data = await sized(len(body), self._reader.message, body, content_type, bound)
             except HttpError as error:
                 error.status.message = f"{name}: {error.status.message}"
                 raise

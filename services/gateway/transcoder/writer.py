@@ -11,6 +11,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
 from services.gateway.transcoder import scalars
+from services.gateway.transcoder.compiled import Announce, Compiled
 from services.gateway.transcoder.fields import WRAPPERS, is_map
 from services.gateway.transcoder.reader import INTEGERS, JsonRefused
 from services.gateway.transcoder.wellknown import ANY, SPECIAL_IN_ANY, find_type
@@ -43,7 +44,7 @@ class Writers:
     def __init__(self, pool: DescriptorPool, style: Style) -> None:
         self._pool = pool
         self._style = style
-        self._messages: dict[str, Writer] = {}
+        self._compiled: Compiled[Writer] = Compiled(self._compile)
         self._special: dict[str, Writer] = {
             "google.protobuf.Timestamp": _write_timestamp,
             "google.protobuf.Duration": _write_duration,
@@ -55,21 +56,16 @@ class Writers:
         }
 
     def message(self, descriptor: Any) -> Writer:
-        """Return the writer of *descriptor*; a recursive type refers to itself."""
-        name = descriptor.full_name
-        known = self._messages.get(name)
-        if known is not None:
-            return known
-        if name in self._special:
-            self._messages[name] = self._special[name]
-        elif name in WRAPPERS:
-            value = self.element(descriptor.fields_by_name["value"])
-            self._messages[name] = lambda message: value(message.value)
-        else:
-            self._messages[name] = self._plain(descriptor)
-        return self._messages[name]
+        """Return the writer of a message type."""
+        return self._compiled.get(descriptor)
 
-    def _plain(self, descriptor: Descriptor) -> Writer:
+    def _compile(self, descriptor: Descriptor, announce: Announce[Writer]) -> Writer:
+        name = descriptor.full_name
+        if name in self._special:
+            return self._special[name]
+        if name in WRAPPERS:
+            value = self.element(descriptor.fields_by_name["value"])
+            return lambda message: value(message.value)
         fields: list[FieldWriter] = []
 
         def write(message: Message) -> dict[str, Any]:
@@ -78,7 +74,7 @@ class Writers:
                 put(message, out)
             return out
 
-        self._messages[descriptor.full_name] = write
+        announce(write)
         fields += [self._field(field) for field in sorted(descriptor.fields, key=lambda item: item.number)]
         return write
 

@@ -417,7 +417,7 @@ def test_default_of_a_response_field_keeps_its_shape() -> None:
     empty = Kinds()
 
     def printed(name: str) -> bytes:
-        return CODEC.encode_field(empty, Kinds.DESCRIPTOR.fields_by_name[name])
+        return CODEC.field_encoder(Kinds.DESCRIPTOR.fields_by_name[name])(empty)
 
     assert printed("inner") == b"{}"
     assert printed("r_inner") == b"[]"
