@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
+DETAILS = "google/rpc/error_details.proto"
 
 
 def include_of(package: str) -> Path:
     """Return the folder above *package*, where its .proto files lie."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit(f"{package} is not installed; run `make venv`")
+        raise SystemExit(f"{package} is not installed; run `make dev`")
     location = Path(next(iter(spec.submodule_search_locations)))
     return location.parents[len(package.split(".")) - 1]
 
@@ -33,13 +34,16 @@ def operations_include() -> Iterator[str]:
 
 
 def protoc(*arguments: str) -> None:
-    """Run the pinned protoc over every contract file."""
+    """Run the pinned protoc over every contract file, and those named at the end of *arguments*."""
     files = sorted(str(path.relative_to(HERE)) for path in (HERE / "memorybox").rglob("*.proto"))
     scripts = Path(sys.executable).parent
     with operations_include() as operations:
         command = [
             *(sys.executable, "-m", "grpc_tools.protoc"),
-            *(f"-I{path}" for path in (".", operations, include_of("google.api"), include_of("grpc_tools") / "grpc_tools/_proto")),
+            *(
+                f"-I{path}"
+                for path in (".", operations, include_of("google.api"), include_of("grpc_tools") / "grpc_tools/_proto")
+            ),
             f"--plugin=protoc-gen-mypy={scripts / 'protoc-gen-mypy'}",
             f"--plugin=protoc-gen-mypy_grpc={scripts / 'protoc-gen-mypy_grpc'}",
             *arguments,
@@ -54,9 +58,17 @@ def generate(out: Path) -> None:
         shutil.rmtree(out)
     out.mkdir(parents=True)
     target = str(out.resolve())
-    protoc(f"--python_out={target}", f"--grpc_python_out={target}", f"--mypy_out=quiet:{target}", f"--mypy_grpc_out=quiet:{target}")
+    protoc(
+        f"--python_out={target}",
+        f"--grpc_python_out={target}",
+        f"--mypy_out=quiet:{target}",
+        f"--mypy_grpc_out=quiet:{target}",
+    )
     package = out.resolve() / "memorybox"
-    protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={package / 'descriptors.binpb'}")
+    # A google.rpc.Status inside an answer can be printed as JSON only by who knows the types of its details.
+    protoc(
+        "--include_imports", "--include_source_info", f"--descriptor_set_out={package / 'descriptors.binpb'}", DETAILS
+    )
     for folder in [package, *(path for path in package.rglob("*") if path.is_dir())]:
         (folder / "__init__.py").touch()
 
