@@ -110,6 +110,7 @@ class RuleCompiler:
             for method in descriptors.services[name].methods:
                 used.add(method.full_name)
                 bindings += self._method(method)
+                self._check_names(method)
         for selector in self._overrides:
             if selector not in used:
                 raise DescriptorError(f"service config: no method {selector!r}")
@@ -184,6 +185,18 @@ class RuleCompiler:
             self._warn(method, f"method {http_method!r} is unreachable over HTTP/1.1")
         if http_method in {"GET", "DELETE"} and body:
             self._warn(method, f"{http_method} with a body: HTTP clients and proxies often drop such bodies")
+
+    def _check_names(self, method: MethodDescriptor) -> None:
+        """Warn of query names that are read otherwise than they look."""
+        fields = method.input_type.fields
+        for field in fields:
+            name = field.json_name
+            other = method.input_type.fields_by_name.get(name)
+            if other is not None and other.name != field.name:
+                self._warn(method, f"{name!r} is read as the JSON name of {field.name!r}, never as the field {name!r}")
+        ignored = set(self._options.ignored_query_parameters)
+        for name in sorted(ignored.intersection(field.name for field in fields)):
+            self._warn(method, f"field {name!r} cannot be set by a query parameter: the name is ignored")
 
     def _warn(self, method: MethodDescriptor, text: str) -> None:
         self.warnings.append(f"{method.full_name} ({method.containing_service.file.name}): {text}")

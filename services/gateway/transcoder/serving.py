@@ -8,6 +8,8 @@ from typing import Any
 
 import grpc
 from aiohttp import web
+from google.protobuf import duration_pb2
+from google.rpc import error_details_pb2
 
 from services.gateway.transcoder import body as bodies
 from services.gateway.transcoder import metadata as md
@@ -15,7 +17,14 @@ from services.gateway.transcoder import negotiation
 from services.gateway.transcoder.calls import Channel, Multicallables, RpcErrors, only_call_cancelled, unusable
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.compression import compress
-from services.gateway.transcoder.errors import CANCELLED, DEADLINE_EXCEEDED, UNIMPLEMENTED, bad_request, refusal
+from services.gateway.transcoder.errors import (
+    CANCELLED,
+    DEADLINE_EXCEEDED,
+    UNAVAILABLE,
+    UNIMPLEMENTED,
+    bad_request,
+    refusal,
+)
 from services.gateway.transcoder.offload import sized
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.request import BoundValues
@@ -24,6 +33,8 @@ from services.gateway.transcoder.rules import BIDI, CLIENT_STREAM, SERVER_STREAM
 from services.gateway.transcoder.stream import ServerStream
 from services.gateway.transcoder.table import Match, Plan
 from services.gateway.transcoder.upload import Upload
+
+RETRY_S = 1  # by then another gateway takes the client's next connection
 
 _FACTORY = {UNARY: "unary_unary", SERVER_STREAM: "unary_stream", CLIENT_STREAM: "stream_unary"}
 
@@ -52,6 +63,7 @@ class Exchange:
     bound: BoundValues
     metadata: md.Metadata
     deadline: float
+    has_body: bool
 
     def left_s(self) -> float:
         """Return the time left, or raise 504."""
@@ -69,6 +81,7 @@ class Server:
         self._options = options
         self._calls = Multicallables()
         self._errors = RpcErrors(options)
+        self._streams: set[ServerStream] = set()
 
     async def serve(self, request: web.Request, context: CallContext, match: Match) -> web.StreamResponse:
         """Answer *request*; refusals and backend errors are ``HttpError``."""
@@ -79,14 +92,19 @@ class Server:
         kind = plan.route.kind
         if kind == BIDI:
             raise refusal(UNIMPLEMENTED, "bidirectional streams are not served over plain HTTP")
+        query = request.rel_url.raw_query_string
+        if match.form:
+            form = await bodies.read_body(request, options.max_body)
+            query = f"{query}&{form.decode('latin-1')}"
         timeout = md.timeout_s(request.headers, options, streaming=kind != UNARY)
         exchange = Exchange(
             request=request,
             context=context,
             plan=plan,
-            bound=plan.reader.bind(match.segments, request.rel_url.raw_query_string, request.headers),
+            bound=plan.reader.bind(match.segments, query, request.headers),
             metadata=md.request_metadata(request.headers, options, context.metadata),
             deadline=time.monotonic() + timeout,
+            has_body=request.body_exists and not match.form,
         )
         if kind == SERVER_STREAM:
             return await self._server_stream(exchange)
@@ -136,7 +154,17 @@ class Server:
         stream = ServerStream(exchange.request, exchange.plan.printer, self._codec, self._options, exchange.bound.alt)
         data = await self._message(exchange)
         call = self._multicallable(exchange)(data, timeout=exchange.left_s(), metadata=exchange.metadata)
-        return await stream.run(call, self._errors, exchange.context.request_id)
+        self._streams.add(stream)
+        try:
+            return await stream.run(call, self._errors, exchange.context.request_id)
+        finally:
+            self._streams.discard(stream)
+
+    def end_streams(self) -> None:
+        """End all server streams with UNAVAILABLE and advice to come back."""
+        advice = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=RETRY_S))
+        for stream in tuple(self._streams):
+            stream.end(refusal(UNAVAILABLE, "the server is going away", details=[advice]))
 
     def _multicallable(self, exchange: Exchange) -> Any:
         plan = exchange.plan
@@ -147,7 +175,7 @@ class Server:
         """Return the wire form of the single request message."""
         request, reader = exchange.request, exchange.plan.reader
         body = b""
-        if request.body_exists:
+        if exchange.has_body:
             try:
                 async with asyncio.timeout(exchange.left_s()):
                     body = await self._body(request, exchange.plan)

@@ -44,6 +44,8 @@ class ServerStream:
             self._content_type = negotiation.stream_type(alt or request.headers.get("Accept"))
             self._framing = framing_of(self._content_type, printer.message_type, options)
         self._response: web.StreamResponse | None = None
+        self._call: Any = None
+        self._ended_by = refusal(CANCELLED, "the call was cancelled")
         self._headers: Sequence[tuple[str, str]] = ()
         self._writing = False
         self._written_at = 0.0
@@ -52,6 +54,7 @@ class ServerStream:
 
     async def run(self, call: Any, errors: RpcErrors, request_id: str) -> web.StreamResponse:
         """Serve *call* to its end; raises ``HttpError`` only before the answer has begun."""
+        self._call = call
         try:
             await self._pump(call)
         except ClientGone as error:
@@ -66,11 +69,17 @@ class ServerStream:
         except asyncio.CancelledError:
             if not only_call_cancelled(call):
                 raise
-            await self._fail(refusal(CANCELLED, "the call was cancelled"))
+            await self._fail(self._ended_by)
         finally:
             call.cancel()
             self._stop_heart()
         return self._response if self._response is not None else await self._commit()
+
+    def end(self, reason: HttpError) -> None:
+        """End the stream soon, telling the client *reason*."""
+        self._ended_by = reason
+        if self._call is not None:
+            self._call.cancel()
 
     async def _pump(self, call: Any) -> None:
         data = await self._first(call)

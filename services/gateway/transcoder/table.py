@@ -19,7 +19,9 @@ from services.gateway.transcoder.request import RequestReader
 from services.gateway.transcoder.response import ResponsePrinter
 from services.gateway.transcoder.router import Candidate, Router, allowed_methods, best
 from services.gateway.transcoder.rules import UNARY, Binding, Route, where
-from services.gateway.transcoder.template import decode_literal
+from services.gateway.transcoder.template import Wildcard, decode_literal
+
+_UNWRITTEN = "\0"  # no path holds it, so no literal is it
 
 
 class Plan:
@@ -43,6 +45,8 @@ class Match:
     plan: Plan
     segments: Sequence[str]
     """Raw path segments, without the verb."""
+    form: bool = False
+    """Whether the body is a form that holds query parameters."""
 
 
 class RouteTable:
@@ -51,13 +55,41 @@ class RouteTable:
     def __init__(self, bindings: Sequence[Binding], codec: JsonCodec, options: Options) -> None:
         self._strict_slash = options.strict_slash
         self._router: Router[Plan] = Router()
-        for binding in bindings:
-            rival = self._router.add(binding.route.http_method, binding.template, Plan(binding, codec, options))
+        plans = [Plan(binding, codec, options) for binding in bindings]
+        for plan in plans:
+            binding = plan.binding
+            rival = self._router.add(binding.route.http_method, binding.template, plan)
             if rival is not None:
                 raise DescriptorError(
                     f"{where(binding)} and {where(rival.binding)}: both are served at "
                     f"{binding.route.http_method} {binding.route.template}"
                 )
+
+        longest = max((len(plan.binding.template.segments) for plan in plans), default=0)
+        self.warnings = [
+            f"{where(plan.binding)}: {plan.route.http_method} {plan.route.template} is never reached"
+            for plan in plans
+            if not self._is_reachable(plan, longest)
+        ]
+
+    def _is_reachable(self, plan: Plan, longest: int) -> bool:
+        """Return whether precedence picks *plan* for some path.
+
+        Only wildcards take a segment that no template writes, so paths of those show all rivals; a
+        ``**`` that takes more than the longest template has no more of them.
+        """
+        template = plan.binding.template
+        counts = range(longest + 2) if Wildcard.MANY in template.segments else [0]
+        for count in counts:
+            path: list[str] = []
+            for segment in template.segments:
+                if segment is Wildcard.MANY:
+                    path += [_UNWRITTEN] * count
+                else:
+                    path.append(_UNWRITTEN if segment is Wildcard.ONE else str(segment))
+            if best(self._router.fitting(path, template.verb), plan.route.http_method) is plan:
+                return True
+        return False
 
     def match(self, method: str, raw_path: str) -> Match:
         """Return the match of a request; see ``Transcoder.match``."""

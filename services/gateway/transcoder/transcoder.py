@@ -1,6 +1,8 @@
 """The transcoder: HTTP JSON in front, gRPC behind, driven by descriptors alone."""
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -14,6 +16,8 @@ from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.rules import Route, RuleCompiler
 from services.gateway.transcoder.serving import CallContext, Server
 from services.gateway.transcoder.table import Match, RouteTable
+
+FORM = "application/x-www-form-urlencoded"
 
 
 class Transcoder:
@@ -36,13 +40,14 @@ class Transcoder:
         *services* limits what is served; *service_config* is a parsed google.api.Service whose
         ``http.rules`` replace annotations.
         """
+        self._options = options
         self.descriptors = load_descriptor_sets(descriptor_sets)
         self.codec = JsonCodec(self.descriptors.pool, options)
         compiler = RuleCompiler(options, _overrides(service_config))
         bindings = compiler.compile(self.descriptors, services)
         self.routes: Sequence[Route] = tuple(binding.route for binding in bindings)
-        self.warnings: list[str] = compiler.warnings
         self._table = RouteTable(bindings, self.codec, options)
+        self.warnings: list[str] = [*compiler.warnings, *self._table.warnings]
         self._server = Server(self.codec, options)
 
     def match(self, method: str, raw_path: str) -> Match:
@@ -53,13 +58,32 @@ class Transcoder:
         """
         return self._table.match(method, raw_path)
 
+    def match_request(self, request: web.BaseRequest) -> Match:
+        """Return the route of *request*, as ``match`` does; with ``form_fallback`` forms may mean other methods."""
+        if "#" in request.raw_path:
+            raise refusal(INVALID_ARGUMENT, "path contains '#'")
+        path = request.rel_url.raw_path
+        if not (self._options.form_fallback and request.method == "POST" and request.content_type == FORM):
+            return self.match(request.method, path)
+        override = request.headers.get("X-HTTP-Method-Override", "").upper()
+        if override:
+            return dataclasses.replace(self.match(override, path), form=True)
+        try:
+            return self.match("POST", path)
+        except HttpError as error:
+            if error.http_status != HTTPStatus.METHOD_NOT_ALLOWED:
+                raise
+            return dataclasses.replace(self.match("GET", path), form=True)
+
+    def end_streams(self) -> None:
+        """End all server streams with UNAVAILABLE, so that clients reconnect; for a graceful stop."""
+        self._server.end_streams()
+
     async def handle(self, request: web.Request, call: CallContext) -> web.StreamResponse:
         """Serve *request*; every failure is an answer, not an exception."""
         response: web.StreamResponse
         try:
-            if "#" in request.raw_path:
-                raise refusal(INVALID_ARGUMENT, "path contains '#'")
-            match = call.match or self.match(request.method, request.rel_url.raw_path)
+            match = call.match or self.match_request(request)
             response = await self._server.serve(request, call, match)
         except HttpError as error:
             response = error.response(self.codec)

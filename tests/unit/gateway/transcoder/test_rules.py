@@ -193,3 +193,23 @@ def test_long_import_chains_need_no_recursion() -> None:
     files = [proto(f"f{index}.proto", f"f{index + 1}.proto") for index in range(3000)]
 
     load_descriptor_sets([file_set(*files, proto("f3000.proto"))])
+
+
+def test_a_template_that_never_wins_is_warned_of() -> None:
+    rules = [http(f'get: "{path}"') for path in ("/x/**", "/x", "/x/*", "/x/*/**", "/y/**", "/y/*")]
+    methods = " ".join(f"rpc M{index}(R) returns (R) {{ {rule} }}" for index, rule in enumerate(rules))
+    data = compile_protos(r=f"{HEAD} service S {{ {methods} }}")
+
+    (warning,) = Transcoder([data], Options()).warnings
+
+    assert warning == "r.v1.S.M0 (r.proto): GET /x/** is never reached"
+
+
+def test_names_that_mean_another_field_or_are_ignored_are_warned_of() -> None:
+    text = """syntax = "proto2"; package n.v1; message R { optional string a = 1; optional string b = 2 [json_name = "a"]; }
+    service S { rpc Do(R) returns (R); }"""
+    data = compile_protos(n=text.replace('json_name = "a"', 'json_name = "key"'))
+
+    (warning,) = Transcoder([data], Options(ignored_query_parameters=("a", "other"))).warnings
+
+    assert "field 'a' cannot be set" in warning

@@ -489,3 +489,17 @@ def test_bin_values_leave_as_unpadded_base64() -> None:
         ("x-bin", base64.b64encode(b"\x00").decode().rstrip("="))
     ]
     assert response_headers([("etag", "a\nb")], ["etag"]) == []
+
+
+async def test_forms_may_carry_the_query_of_another_method(transcoder: Transcoder, shop: Shop) -> None:
+    fallback = Transcoder([compile_protos(shop=SHOP)], Options(form_fallback=True, default_routes=False))
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with running(fallback, {"Get": shop.get, "Put": shop.put}) as gateway:
+        assert await gateway.json("POST", "/things/a", data=b"etag=%26+", headers=form) == (200, {"id": "a"})
+        put = {**form, "X-HTTP-Method-Override": "put"}
+        assert (await gateway.json("POST", "/things/a", data=b"etag=x", headers=put))[0] == 409
+        assert (await gateway.json("POST", "/things/a", data=b"nope=x", headers=form))[0] == 400
+        assert (await gateway.json("POST", "/nope", data=b"nope=x", headers=form))[0] == 404
+        assert (await gateway.json("POST", "/things/a", json={}))[0] == 405
+    async with running(transcoder, {"Get": shop.get}) as gateway:
+        assert (await gateway.json("POST", "/things/a", data=b"etag=x", headers=form))[0] == 405

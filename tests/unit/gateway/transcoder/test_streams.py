@@ -459,3 +459,16 @@ async def test_elements_are_cut_alike_wherever_the_chunks_end() -> None:
 async def test_what_is_no_array_is_refused(body: bytes) -> None:
     with pytest.raises(HttpError):
         [element async for element in array_elements(pieces(body, []), 1000)]
+
+
+@pytest.mark.parametrize("path", ["/watch/bare-wait", "/watch/wait"])
+async def test_ending_streams_tells_clients_to_come_back(
+    transcoder: Transcoder, gateway: Gateway, live: Live, path: str
+) -> None:
+    async with gateway.request("GET", path, headers={"Accept": SSE}) as answer:
+        transcoder.end_streams()
+        last = (await answer.read()).rstrip().rpartition(b"data: ")[2]
+
+    assert json.loads(last)["code"] == 14
+    assert json.loads(last)["details"][0]["retryDelay"] == "1s"
+    await asyncio.wait_for(live.cancelled.wait(), 10)
