@@ -159,10 +159,10 @@ class MeshChannel:
             request: Any = None, *, timeout: float | None = None, metadata: Metadata | None = None, **kwargs: Any
         ) -> Any:
             timeout_s = _timeout(timeout)
+            identity = self._credentials.metadata(self._audience, timeout_s)
             span = self._tracer.start_span(attributes[RPC_METHOD], kind=SpanKind.CLIENT, attributes=attributes)
             carrier: dict[str, str] = {}
             propagator.inject(carrier, set_span_in_context(span))
-            identity = self._credentials.metadata(self._audience, timeout_s)
             call = inner(
                 request, timeout=timeout_s, metadata=(*(metadata or ()), *carrier.items(), *identity), **kwargs
             )

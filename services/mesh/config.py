@@ -180,11 +180,12 @@ class MeshSettings:
     trace_dir: Path | None = setting(
         "MEMORYBOX_TRACE_DIR", default=None, parse=path, doc="Folder for spans as JSON lines, one file a process."
     )
-    trace_inbound: str = setting(
+    trace_inbound_setting: str = setting(
         "MEMORYBOX_TRACE_INBOUND",
-        default="continue",
+        default="",
         parse=one_of("continue", "link"),
-        doc="Whether the gateway continues a caller's trace or starts its own and links to it.",
+        doc="Whether the gateway continues a caller's trace or starts its own and links to it; default `continue`, in the "
+        "snowflake profile `link`.",
     )
     otlp_endpoint: str = setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -214,6 +215,11 @@ class MeshSettings:
     def keys_dir(self) -> Path:
         """Folder of the hop keys."""
         return self.keys_dir_setting or self.data_dir / "keys"
+
+    @property
+    def trace_inbound(self) -> str:
+        """``continue`` or ``link``: what becomes of a caller's trace."""
+        return self.trace_inbound_setting or ("link" if self.profile == "snowflake" else "continue")
 
     def port(self, service: str) -> int:
         """Return the gRPC port of *service*; for ``gateway`` its public HTTP port."""
