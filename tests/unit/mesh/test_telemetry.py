@@ -54,7 +54,7 @@ def test_minute_trace_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     ("settings", "by_minute"),
     [
         pytest.param({"profile": "snowflake"}, True, id="snowflake"),
-        pytest.param({"trace_inbound": "link"}, True, id="link"),
+        pytest.param({"trace_inbound_setting": "link"}, True, id="link"),
         pytest.param({}, False, id="local"),
     ],
 )
