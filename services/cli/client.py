@@ -55,7 +55,7 @@ class Reply:
     @property
     def message(self) -> str:
         """What went wrong, in the server's words."""
-        return str(self.body.get("message") or HTTPStatus(self.status).phrase)
+        return str(self.body.get("message") or f"the gateway answered with HTTP status {self.status}")
 
 
 class Gateway:

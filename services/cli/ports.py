@@ -1,6 +1,7 @@
 """Whether the ports that a mesh needs are free."""
 
 import socket
+import sys
 import time
 from collections.abc import Iterable
 
@@ -17,12 +18,19 @@ class PortsTaken(FailedPrecondition):
 
 
 def require_free(services: Iterable[ServiceProcess], bind: str, patience_s: float) -> None:
-    """Return when every port is free; raise ``PortsTaken``, naming each port and its setting, after *patience_s* seconds."""
+    """Return when every port is free; raise ``PortsTaken``, naming each port and its setting, after *patience_s* seconds.
+
+    Patience is for the services of a supervisor that was killed: they are ending.
+    """
     services = list(services)
     deadline = time.monotonic() + patience_s
+    told = False
     while taken := _taken(services, bind):
         if time.monotonic() >= deadline:
             raise PortsTaken("; ".join(taken))
+        if not told:
+            print("memorybox: waiting for the services of an `up` that was killed to end", file=sys.stderr, flush=True)
+            told = True
         time.sleep(_LOOK_EVERY_S)
 
 

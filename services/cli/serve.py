@@ -5,7 +5,7 @@ import asyncio
 import importlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from types import TracebackType
 
 from services.cli.entry import report_fault
@@ -18,9 +18,14 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     logs.configure(arguments.name, load(MeshSettings, environ).log_level)
     sys.excepthook = _log_fault
     app = importlib.import_module(f"services.{arguments.name}.app")
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(app.serve(environ))
+    run_to_end(app.serve(environ))
     return 0
+
+
+def run_to_end(service: Coroutine[None, None, None]) -> None:
+    """Run *service* on the fastest loop there is."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(service)
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

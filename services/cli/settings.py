@@ -16,12 +16,22 @@ def operating_system_user() -> str:
         return str(os.getuid())
 
 
+def user_name(text: str) -> str:
+    """Parse a user's name: it travels in an HTTP header."""
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("must be printable, without spaces around it")
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class CliSettings:
     """What the command line alone knows."""
 
     user: str = setting(
-        "MEMORYBOX_USER", default=operating_system_user, doc="User that the command line acts as; default the OS user."
+        "MEMORYBOX_USER",
+        default=operating_system_user,
+        parse=user_name,
+        doc="User that the command line acts as; default the OS user.",
     )
 
 

@@ -1,13 +1,13 @@
 """`memorybox gateway`: JSON over HTTP in front of anyone's gRPC services, with no line of code and nothing of Memory Box."""
 
 import argparse
-import asyncio
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from services.cli.arguments import UsageError
+from services.cli.serve import run_to_end
 from services.gateway.app import serve_stranger
 from services.gateway.settings import names
 from services.gateway.transcoder import DescriptorError, Options
@@ -31,7 +31,7 @@ class BadDescriptors(InvalidInput):
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until told to stop, then drain."""
     try:
-        asyncio.run(
+        run_to_end(
             serve_stranger(
                 arguments.descriptor_set,
                 read_upstreams(arguments.upstream),

@@ -15,9 +15,11 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2
+from grpc_health.v1 import health_pb2
 
 from memorybox.memory.v1 import memory_pb2, memory_service_pb2, memory_service_pb2_grpc, search_pb2
-from tests.support.mesh import SERVICES, Mesh, Up, is_alive, wait_until
+from tests.support.mesh import COMMAND, SERVICES, Mesh, Up, free_ports, is_alive, wait_until
 
 NOTES = {
     "kitchen/tea.md": "---\ntags: [drink]\n---\n# Tea\n\nPour boiling water over the leaves and wait four minutes.\n",
@@ -186,6 +188,38 @@ def test_taken_port_is_named(mesh: Mesh, up: Up, tmp_path: Path) -> None:
     assert f"port {mesh.http_port} (gateway) is taken on 127.0.0.1" in beside.stderr
     assert "MEMORYBOX_HTTP_PORT moves it" in beside.stderr
     assert beside.stderr.count("\n") == 1
+
+
+def test_gateway_command_fronts_any_grpc_service(mesh: Mesh, up: Up, tmp_path: Path) -> None:
+    descriptors = descriptor_pb2.FileDescriptorSet()
+    descriptors.file.add().ParseFromString(health_pb2.DESCRIPTOR.serialized_pb)
+    path = tmp_path / "health.binpb"
+    path.write_bytes(descriptors.SerializeToString())
+    port = free_ports((0, 100))
+    upstream = f"grpc.health.v1.Health={mesh.target('memory')}"
+    words = [
+        "gateway",
+        "--descriptor-set",
+        str(path),
+        "--upstream",
+        upstream,
+        f"--http-port={port}",
+        "--enums-as-ints=on",
+    ]
+    front = Mesh(tmp_path / "nothing-here", {"MEMORYBOX_HTTP_PORT": str(port)})
+    front.url = f"http://127.0.0.1:{port}"
+
+    with Up([*COMMAND, *words], front.environ):
+        answers: list[tuple[int, Any]] = []
+
+        def answered() -> bool:
+            answers.append(front.call("POST", "/grpc.health.v1.Health/Check", {}))
+            return answers[-1][0] == 200
+
+        wait_until(answered, 20, "the front answers")
+
+    assert answers[-1] == (200, {"status": 1})
+    assert not (tmp_path / "nothing-here").exists()
 
 
 class Creates:

@@ -143,3 +143,16 @@ def test_up_waits_for_the_services_of_a_killed_one(tmp_path: Path) -> None:
 
         with start(tmp_path, "steady", base=base) as second:
             second.wait_until_ready()
+
+
+def test_service_ends_at_once_at_the_second_signal(tmp_path: Path) -> None:
+    fake = str(Path(DRIVER).with_name("fake_service.py"))
+    port = free_ports((0,))
+    with Up([sys.executable, fake, "alone", str(port), "stubborn"], environ(tmp_path, {})) as service:
+        wait_until(lambda: "listening" in service.messages(), 20, "the service runs")
+        service.tell(signal.SIGTERM)
+        wait_until(lambda: "received SIGTERM" in service.messages(), 20, "the first signal is seen")
+
+        service.tell(signal.SIGTERM)
+
+        assert service.wait() == 128 + signal.SIGTERM
