@@ -20,7 +20,6 @@ Writer = Callable[[Any], Any]
 FieldWriter = Callable[[Message, dict[str, Any]], None]
 
 _FLOATS = (FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE)
-_NO_UTF8 = "holds text that is not UTF-8"
 _MAX_EXACT = 2.0**53  # doubles beyond are not all integers; they print as doubles
 _WIDE = {kind for kind, bounds in INTEGERS.items() if bounds[1] >= 2**32}
 
@@ -85,7 +84,7 @@ class Writers:
         emit = self._style.emit_defaults
         if field.has_presence:
             return _put_present(field, key, write)
-        if write is _identity and field.type != FieldDescriptor.TYPE_STRING:
+        if write is _identity:
             return _put_plain(name, key, emit=emit)
         is_set = _is_set_float if field.type in _FLOATS and not field.is_repeated else bool
         return _put_unless_default(name, key, write, (lambda _: True) if emit else is_set)
@@ -103,7 +102,7 @@ class Writers:
 
     def _map(self, field: FieldDescriptor) -> Writer:
         key, value = field.message_type.fields_by_number[1], field.message_type.fields_by_number[2]
-        write_key = _bool_key if key.type == FieldDescriptor.TYPE_BOOL else str
+        write_key = _MAP_KEYS.get(key.type, str)
         write = self.element(value)
 
         def write_map(entries: Any) -> dict[str, Any]:
@@ -178,8 +177,6 @@ def _put_unless_default(name: str, key: str, write: Writer, is_set: Callable[[An
         except Unprintable as error:
             error.within(name)
             raise
-        except UnicodeDecodeError:
-            raise Unprintable(_NO_UTF8).within(name) from None
 
     return put
 
@@ -191,8 +188,6 @@ def guarded(write: Writer, message: Message, name: str) -> Any:
     except Unprintable as error:
         error.within(name)
         raise
-    except UnicodeDecodeError:
-        raise Unprintable(_NO_UTF8).within(name) from None
 
 
 def _each(write: Writer, items: Any) -> list[Any]:
@@ -207,6 +202,13 @@ def _each(write: Writer, items: Any) -> list[Any]:
 
 
 def _identity(value: Any) -> Any:
+    return value
+
+
+def _write_text(value: Any) -> str:
+    """Print a string; protobuf gives proto2 text that is no UTF-8 as bytes."""
+    if type(value) is not str:
+        raise Unprintable("holds text that is not UTF-8")
     return value
 
 
@@ -299,8 +301,13 @@ def write_value(message: Any) -> Any:
             return None
 
 
+_MAP_KEYS: dict[int, Callable[[Any], str]] = {
+    FieldDescriptor.TYPE_BOOL: _bool_key,
+    FieldDescriptor.TYPE_STRING: _write_text,
+}
 _ELEMENTS: dict[int, Writer] = {
     FieldDescriptor.TYPE_DOUBLE: write_double,
     FieldDescriptor.TYPE_FLOAT: _write_float,
     FieldDescriptor.TYPE_BYTES: scalars.bytes_to_text,
+    FieldDescriptor.TYPE_STRING: _write_text,
 }

@@ -431,3 +431,32 @@ def test_default_of_a_response_field_keeps_its_shape() -> None:
     assert printed("value") == b"null"
     assert printed("struct") == b"{}"
     assert printed("list") == b"[]"
+
+
+TOP_LEVEL = [
+    ("google.protobuf.Struct", '{"a":1}', "[1]"),
+    ("google.protobuf.Value", "null", ""),
+    ("google.protobuf.ListValue", "[1]", "{}"),
+    ("google.protobuf.Timestamp", '"2031-01-01T00:00:00Z"', "{}"),
+    ("google.protobuf.StringValue", '"x"', "null"),
+    ("google.protobuf.Any", '{"@type":"a/kinds.v1.Inner","label":"x"}', '"x"'),
+    ("google.protobuf.Empty", "{}", '{"x":1}'),
+]
+
+
+@pytest.mark.parametrize(("name", "good", "bad"), TOP_LEVEL, ids=[f"T-107 {one[0]}" for one in TOP_LEVEL])
+def test_well_known_types_may_be_the_whole_body(name: str, good: str, bad: str) -> None:
+    message = message_class(kinds(), name)
+
+    assert json.loads(CODEC.encode(read(good, message))) == json.loads(good)
+    with pytest.raises((JsonRefused, BadJson)):
+        read(bad, message)
+
+
+def test_text_that_is_no_utf8_cannot_be_printed() -> None:
+    old = Old.FromString(b"\x0a\x01\xff")
+
+    with pytest.raises(Unprintable) as caught:
+        CODEC.encode(old)
+
+    assert caught.value.field == "name"
