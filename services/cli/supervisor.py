@@ -25,7 +25,8 @@ class Supervisor:
 
     async def run(self, stop: Awaitable[str], on_ready: Callable[[], None]) -> None:
         """Keep every service running until *stop*, then end them, last started first. Raises ``StartFailed``."""
-        async with aiohttp.ClientSession() as http:
+        # A connection kept open would outlive the process that it led to.
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
             stopping = asyncio.ensure_future(stop)
             keepers = [asyncio.create_task(child.keep(http)) for child in self._children]
             announcing = asyncio.create_task(self._announce(on_ready))
