@@ -63,6 +63,8 @@ message Old {
   optional group Extra = 5 { optional string note = 1; }
   extensions 100 to 199;
 }
+extend Old { optional int64 rating = 100; repeated Old friends = 101; optional Old friend = 102; }
+message Plain { optional int32 size = 1; extensions 10; }
 """
 
 

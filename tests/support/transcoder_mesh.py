@@ -72,17 +72,22 @@ class Gateway:
 
 @asynccontextmanager
 async def running(
-    transcoder: Transcoder, handlers: Handlers, *, options: Sequence[tuple[str, Any]] = (), target: str = ""
+    transcoder: Transcoder,
+    handlers: Handlers,
+    *,
+    options: Sequence[tuple[str, Any]] = (),
+    target: str = "",
+    channel: Any = None,
 ) -> AsyncIterator[Gateway]:
-    """Serve *transcoder* over HTTP in front of a gRPC server with *handlers* (or of *target*)."""
+    """Serve *transcoder* over HTTP in front of a gRPC server with *handlers*, or of another *target* or *channel*."""
     server = grpc.aio.server(handlers=[_Generic(transcoder, handlers)])
     grpc_port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    channel = grpc.aio.insecure_channel(target or f"127.0.0.1:{grpc_port}", options=list(options))
+    own = grpc.aio.insecure_channel(target or f"127.0.0.1:{grpc_port}", options=list(options))
     gateway: Gateway
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        context = CallContext(channels=lambda _: channel, metadata=gateway.metadata, request_id="req-1")
+        context = CallContext(channels=lambda _: channel or own, metadata=gateway.metadata, request_id="req-1")
         return await transcoder.handle(request, context)
 
     app = web.Application()
@@ -98,5 +103,5 @@ async def running(
             yield gateway
     finally:
         await runner.cleanup()
-        await channel.close()
+        await own.close()
         await server.stop(None)

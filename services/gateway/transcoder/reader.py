@@ -4,11 +4,13 @@ One reader per message type, built on first use. A reader gives a tree (dict und
 message where the constructor would take a dict for something else (Struct and its kin).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Self
 
+from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
 
 from services.gateway.transcoder import scalars
 from services.gateway.transcoder.compiled import Announce, Compiled
@@ -101,7 +103,7 @@ class Readers:
         make = self.special.get(descriptor.full_name)
         if make is not None:
             return make(descriptor)
-        reader = MessageReader(descriptor.full_name, ignore_unknown=self.ignore_unknown)
+        reader = MessageReader(descriptor, self)
         announce(reader.read)
         for field in descriptor.fields:
             reader.add(field, self.field(field))
@@ -151,9 +153,9 @@ class _Entry:
 class MessageReader:
     """Reads the objects of one message type."""
 
-    def __init__(self, name: str, *, ignore_unknown: bool) -> None:
-        self._name = name
-        self._ignore_unknown = ignore_unknown
+    def __init__(self, descriptor: Descriptor, readers: "Readers") -> None:
+        self._descriptor = descriptor
+        self._readers = readers
         self._entries: dict[str, _Entry] = {}
 
     def add(self, field: FieldDescriptor, read: Reader) -> None:
@@ -162,16 +164,17 @@ class MessageReader:
         # A JSON name wins over another field's proto name.
         self._entries[field.json_name] = entry  # type: ignore[attr-defined]
 
-    def read(self, value: Any) -> Tree:
+    def read(self, value: Any) -> Tree | Message:
         if type(value) is not dict:
             raise refused("object", value)
         tree: Tree = {}
         oneofs: dict[str, str] = {}
         nulls: list[str] = []
+        extensions: list[tuple[FieldDescriptor, Any]] = []
         for key, item in value.items():
             entry = self._entries.get(key)
             if entry is None:
-                self._refuse_unknown(key)
+                extensions += self._extension(key, item)
                 continue
             name = entry.name
             if name in tree or name in nulls:
@@ -188,11 +191,48 @@ class MessageReader:
                 raise
             if read is not DROPPED:
                 tree[name] = read
-        return tree
+        return self._extended(tree, extensions) if extensions else tree
 
-    def _refuse_unknown(self, key: str) -> None:
-        if not self._ignore_unknown:
-            raise JsonRefused(f"{self._name} has no field {key[:MAX_SHOWN]!r}").within(key[:MAX_SHOWN])
+    def _extension(self, key: str, value: Any) -> Iterator[tuple[FieldDescriptor, Any]]:
+        """Yield the proto2 extension that ``[its.full.name]`` sets; refuse any other unknown member."""
+        field = self._find_extension(key)
+        if field is None:
+            if self._readers.ignore_unknown:
+                return
+            raise JsonRefused(f"{self._descriptor.full_name} has no field {key[:MAX_SHOWN]!r}").within(key[:MAX_SHOWN])
+        if value is not None or takes_null(field):
+            try:
+                yield field, self._readers.field(field)(value)
+            except JsonRefused as error:
+                error.within(key)
+                raise
+
+    def _find_extension(self, key: str) -> FieldDescriptor | None:
+        if not (self._descriptor.is_extendable and key.startswith("[") and key.endswith("]")):
+            return None
+        try:
+            field = self._readers.pool.FindExtensionByName(key[1:-1])  # type: ignore[no-untyped-call]
+        except KeyError:
+            return None
+        return field if field.containing_type is self._descriptor else None
+
+    def _extended(self, tree: Tree, extensions: list[tuple[FieldDescriptor, Any]]) -> Message:
+        """Return the message itself, as its constructor takes no extensions."""
+        message = message_factory.GetMessageClass(self._descriptor)(**tree)
+        holder: Any = message.Extensions
+        for field, value in extensions:
+            if field.is_repeated:
+                holder[field].extend(_as_element(field, item) for item in value)
+            elif field.message_type is None:
+                holder[field] = value
+            else:
+                holder[field].CopyFrom(_as_element(field, value))
+        return message
+
+
+def _as_element(field: FieldDescriptor, value: Any) -> Any:
+    """Return the message of a tree; other values stay."""
+    return message_factory.GetMessageClass(field.message_type)(**value) if isinstance(value, dict) else value
 
 
 def _list_reader(read: Reader, *, null_ok: bool) -> Reader:

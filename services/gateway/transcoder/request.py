@@ -198,13 +198,7 @@ class RequestReader:
         """Return the wire form of one request message; raises ``HttpError`` (400, 413)."""
         try:
             tree, json = self._body(body, content_type)
-            violations: list[Violation] = []
-            if isinstance(tree, dict):
-                self._merge(tree, bound, violations)
-                if violations:
-                    raise bad_request(violations)
-                if self._mask is not None:
-                    patch.fill_mask(self._mask, tree, json, [path.text for path, _ in bound.path])
+            self._complete(tree, json, bound)
             _, data = self._codec.build(self._class, tree)
             self._codec.check_depth(self._class, body, data)
         except BadJson as error:
@@ -214,6 +208,19 @@ class RequestReader:
         if len(data) > self._options.max_message:
             raise too_large("request message", self._options.max_message)
         return data
+
+    def _complete(self, tree: Tree | Message, json: Any, bound: BoundValues) -> None:
+        """Add to the body's *tree* what comes from outside of it."""
+        if not isinstance(tree, dict):
+            if bound:
+                raise JsonRefused("holds extensions, so no path, query or header value can be added")
+            return
+        violations: list[Violation] = []
+        self._merge(tree, bound, violations)
+        if violations:
+            raise bad_request(violations)
+        if self._mask is not None:
+            patch.fill_mask(self._mask, tree, json, [path.text for path, _ in bound.path])
 
     def _body(self, body: bytes, content_type: str) -> tuple[Any, Any]:
         """Return the tree that the body gives, and its parsed JSON (None without)."""

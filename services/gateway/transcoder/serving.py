@@ -114,11 +114,10 @@ class Server:
         """Serve a method with one response."""
         if exchange.plan.route.kind == CLIENT_STREAM:
             upload = Upload(exchange.request, exchange.plan.reader, self._options)
-            call = self._multicallable(exchange)(timeout=exchange.left_s(), metadata=exchange.metadata)
+            call = self._start(exchange)
             answer = upload.run(call, exchange.bound)
         else:
-            data = await self._message(exchange)
-            call = self._multicallable(exchange)(data, timeout=exchange.left_s(), metadata=exchange.metadata)
+            call = self._start(exchange, await self._message(exchange))
             answer = call
         try:
             raw = await answer
@@ -152,8 +151,7 @@ class Server:
 
     async def _server_stream(self, exchange: Exchange) -> web.StreamResponse:
         stream = ServerStream(exchange.request, exchange.plan.printer, self._codec, self._options, exchange.bound.alt)
-        data = await self._message(exchange)
-        call = self._multicallable(exchange)(data, timeout=exchange.left_s(), metadata=exchange.metadata)
+        call = self._start(exchange, await self._message(exchange))
         self._streams.add(stream)
         try:
             return await stream.run(call, self._errors, exchange.context.request_id)
@@ -166,10 +164,15 @@ class Server:
         for stream in tuple(self._streams):
             stream.end(refusal(UNAVAILABLE, "the server is going away", details=[advice]))
 
-    def _multicallable(self, exchange: Exchange) -> Any:
+    def _start(self, exchange: Exchange, *message: bytes) -> Any:
+        """Begin the call, with its *message* unless that is a stream."""
         plan = exchange.plan
         channel = exchange.context.channels(plan.service)
-        return self._calls.get(channel, _FACTORY[plan.route.kind], plan.route.grpc_method)
+        multicallable = self._calls.get(channel, _FACTORY[plan.route.kind], plan.route.grpc_method)
+        try:
+            return multicallable(*message, timeout=exchange.left_s(), metadata=exchange.metadata)
+        except grpc.aio.BaseError as error:
+            raise unusable(error) from error
 
     async def _message(self, exchange: Exchange) -> bytes:
         """Return the wire form of the single request message."""

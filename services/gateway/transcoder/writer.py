@@ -74,8 +74,20 @@ class Writers:
             return out
 
         announce(write)
+        if descriptor.is_extendable:
+            fields.append(self._put_extensions)
         fields += [self._field(field) for field in sorted(descriptor.fields, key=lambda item: item.number)]
         return write
+
+    def _put_extensions(self, message: Message, out: dict[str, Any]) -> None:
+        for field, value in message.ListFields():
+            if field.is_extension:
+                key = f"[{field.full_name}]"
+                try:
+                    out[key] = self.value(field)(value)
+                except Unprintable as error:
+                    error.within(key)
+                    raise
 
     def _field(self, field: FieldDescriptor) -> FieldWriter:
         name = field.name

@@ -460,3 +460,15 @@ def test_text_that_is_no_utf8_cannot_be_printed() -> None:
         CODEC.encode(old)
 
     assert caught.value.field == "name"
+
+
+def test_proto2_extensions_are_named_in_brackets() -> None:
+    body = """{"name":"x","[closed.v1.rating]":"5","[closed.v1.friends]":[{"name":"y"}],
+        "[closed.v1.friend]":{"name":"z","[closed.v1.rating]":"7"}}"""
+
+    assert json.loads(CODEC.encode(read(body, Old))) == json.loads(body)
+    for refused in ('{"name":"x","[closed.v1.nope]":1}', '{"name":"x","[closed.v1.rating]":"x"}', '{"name":"x","[":1}'):
+        with pytest.raises(JsonRefused):
+            read(refused, Old)
+    with pytest.raises(JsonRefused, match="has no field"):
+        read('{"[closed.v1.rating]":"5"}', message_class(kinds(), "closed.v1.Plain"))

@@ -503,3 +503,10 @@ async def test_forms_may_carry_the_query_of_another_method(transcoder: Transcode
         assert (await gateway.json("POST", "/things/a", json={}))[0] == 405
     async with running(transcoder, {"Get": shop.get}) as gateway:
         assert (await gateway.json("POST", "/things/a", data=b"etag=x", headers=form))[0] == 405
+
+
+async def test_a_closed_channel_is_unavailable(transcoder: Transcoder, shop: Shop) -> None:
+    closed = grpc.aio.insecure_channel("127.0.0.1:1")
+    await closed.close()
+    async with running(transcoder, {"Get": shop.get}, channel=closed) as gateway:
+        assert await gateway.json("GET", "/things/a") == (503, {"code": 14, "message": "the service is unavailable"})
