@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -21,18 +22,21 @@ class Scope:
     eligible: Mask | None
 
 
-class Place(NamedTuple):
-    """A row of the searched segments."""
-
-    segment: int
-    row: int
+Place = tuple[int, int]  # number of the scope, row in its segment
 
 
 class Candidate(NamedTuple):
-    """A row that a ranking proposes, with that ranking's score."""
+    """A row that a ranking proposes. Candidates ascend from the best: equal scores by youth, then memory id."""
 
+    negated_score: float
+    negated_created: int
+    memory_id: str
     place: Place
-    score: float
+
+    @property
+    def score(self) -> float:
+        """The ranking's score."""
+        return -self.negated_score
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +75,36 @@ def nth_best(values: Floats | Longs, n: int) -> float:
 
 
 def best(scopes: Sequence[Scope], found: Sequence[Scored], wanted: int) -> list[Candidate]:
-    """Return the *wanted* rows of highest score, best first; equal ones by creation time descending, then memory id."""
-    floor = nth_best(np.concatenate([scored.scores for scored in found]), wanted) if found else 0.0
-    above = [scored.scores >= floor for scored in found]
-    scores = np.concatenate(
-        [scored.scores[keep] for scored, keep in zip(found, above, strict=True)] or [NOTHING.scores]
-    )
-    places = [
-        Place(number, row)
-        for number, (scored, keep) in enumerate(zip(found, above, strict=True))
-        for row in scored.rows[keep].tolist()
-    ]
-    created = np.array([scopes[place.segment].segment.columns.created[place.row] for place in places], np.int64)
-    chosen = _without_older_ties(scores, created, floor, wanted)
-    keyed = [
-        (-float(scores[i]), -int(created[i]), scopes[places[i].segment].segment.columns.ids[places[i].row], places[i])
-        for i in chosen.tolist()
-    ]
-    keyed.sort()
-    return [Candidate(place, -negated) for negated, _, _, place in keyed[:wanted]]
+    """Return the *wanted* rows of highest score, best first."""
+    kept = _above(found, nth_best(_joined([scored.scores for scored in found]), wanted))
+    if sum(len(scored.rows) for scored in kept) > wanted:
+        kept = _without_older_ties(scopes, kept, wanted)
+    candidates: list[Candidate] = []
+    for number, (scope, scored) in enumerate(zip(scopes, kept, strict=True)):
+        columns, rows = scope.segment.columns, scored.rows.tolist()
+        created = (-columns.created[scored.rows]).tolist()
+        ids = [columns.ids[row] for row in rows]
+        places = zip(repeat(number), rows, strict=False)
+        candidates.extend(map(Candidate._make, zip((-scored.scores).tolist(), created, ids, places, strict=True)))
+    candidates.sort()
+    return candidates[:wanted]
 
 
-def _without_older_ties(scores: Floats, created: Longs, floor: float, wanted: int) -> Longs:
-    """Return which to sort: among many rows tied at the *floor* only the youngest can be among the *wanted*."""
-    if len(scores) <= wanted:
-        return np.arange(len(scores))
-    tied = scores == floor
-    room = wanted - int(np.count_nonzero(~tied))
-    youngest = nth_best(created[tied], room)
-    return np.flatnonzero(~tied | (created >= youngest))
+def _joined(parts: Sequence[Floats]) -> Floats:
+    return np.concatenate(parts) if parts else NOTHING.scores
+
+
+def _above(found: Sequence[Scored], floor: float) -> list[Scored]:
+    masks = [scored.scores >= floor for scored in found]
+    return [Scored(scored.rows[mask], scored.scores[mask]) for scored, mask in zip(found, masks, strict=True)]
+
+
+def _without_older_ties(scopes: Sequence[Scope], found: Sequence[Scored], wanted: int) -> list[Scored]:
+    """Drop rows that tie at the lowest score and are too old to be among the *wanted*, for there may be very many."""
+    floor = min(float(scored.scores.min()) for scored in found if len(scored.scores))
+    created = [scope.segment.columns.created[scored.rows] for scope, scored in zip(scopes, found, strict=True)]
+    tied = [scored.scores == floor for scored in found]
+    room = wanted - sum(len(mask) - int(np.count_nonzero(mask)) for mask in tied)
+    youngest = nth_best(np.concatenate([times[mask] for times, mask in zip(created, tied, strict=True)]), room)
+    masks = [~mask | (times >= youngest) for times, mask in zip(created, tied, strict=True)]
+    return [Scored(scored.rows[mask], scored.scores[mask]) for scored, mask in zip(found, masks, strict=True)]

@@ -18,11 +18,10 @@ MIN_CANDIDATES = 100  # each ranking gives at least so many to the fusion
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A row among the results: the fields of ``SearchHit``, and what paging and reading the row need."""
+    """A row of the page: the fields of ``SearchHit``, and what identifies the row's state."""
 
     doc: int
     revision: int
-    size_bytes: int
     rank_score: float
     score: float | None
     vector_rank: int | None
@@ -31,38 +30,29 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
-    """The first ``top_k`` rows, best first, and what the cuts removed."""
+class RankedPage:
+    """The rows of one page, best first, whether others follow, and what the cuts removed."""
 
     rows: list[Ranked]
+    more: bool
     cut_by_threshold: int
     cut_by_min_score: int
 
 
-def rank(segments: Sequence[Segment], seq: int, plan: SearchPlan, words: Words) -> Ranking:
-    """Return the result of *plan* over *segments* as they stood after change *seq*."""
+def rank(segments: Sequence[Segment], seq: int, plan: SearchPlan, words: Words) -> RankedPage:
+    """Return the page of *plan* over *segments* as they stood after change *seq*."""
     scopes = [open_scope(segment, seq, plan, words) for segment in segments]
     wanted = max(plan.top_k, MIN_CANDIDATES)
     query = _query(plan, words)
     close = [] if query is None or plan.mode is SearchMode.KEYWORD else nearest(scopes, query, wanted)
     dense = [candidate for candidate in close if candidate.score >= plan.threshold]
     sparse = [] if plan.mode is SearchMode.VECTOR else best_matching(scopes, plan.terms, wanted, words.terms)
-    fused = _fuse(scopes, plan.mode, dense, sparse, query)
-    least = plan.min_score
-    kept = fused if least is None else [row for row in fused if row.score is not None and row.score >= least]
-    return Ranking(kept[: plan.top_k], len(close) - len(dense), len(fused) - len(kept))
-
-
-def cut_page(rows: Sequence[Ranked], plan: SearchPlan) -> tuple[list[Ranked], bool]:
-    """Return the rows of *plan*'s page, and whether others follow."""
-    page: list[Ranked] = []
-    size = 0
-    for row in rows[plan.offset : plan.offset + plan.limit]:
-        size += row.size_bytes
-        if page and size > plan.max_bytes:
-            break
-        page.append(row)
-    return page, plan.offset + len(page) < len(rows)
+    fused = _fuse(dense, sparse) if plan.mode is SearchMode.HYBRID else dense or sparse
+    kept = fused if plan.min_score is None else _not_below(plan.min_score, scopes, fused, query)
+    top = kept[: plan.top_k]
+    page = _cut_page(scopes, top, plan)
+    rows = _describe(scopes, page, dense, sparse, query)
+    return RankedPage(rows, plan.offset + len(page) < len(top), len(close) - len(dense), len(fused) - len(kept))
 
 
 def _query(plan: SearchPlan, words: Words) -> Query | None:
@@ -72,64 +62,78 @@ def _query(plan: SearchPlan, words: Words) -> Query | None:
     return None if space is None else prepare_query(space, plan.embedding.vector)
 
 
-def _fuse(
+def _fuse(dense: Sequence[Candidate], sparse: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates of both rankings by the sum of their reciprocal ranks."""
+    fused: dict[Place, Candidate] = {}
+    for ranking in (dense, sparse):
+        for rank, candidate in enumerate(ranking, 1):
+            other = fused.get(candidate.place)
+            negated = -1.0 / (RANK_CONSTANT + rank) + (0.0 if other is None else other.negated_score)
+            _, created, memory_id, place = candidate
+            fused[place] = Candidate(negated, created, memory_id, place)
+    return sorted(fused.values())
+
+
+def _not_below(
+    least: float, scopes: Sequence[Scope], candidates: Sequence[Candidate], query: Query | None
+) -> list[Candidate]:
+    scores = _cosines(scopes, candidates, query)
+    return [candidate for candidate in candidates if scores.get(candidate.place, -np.inf) >= least]
+
+
+def _cut_page(scopes: Sequence[Scope], top: Sequence[Candidate], plan: SearchPlan) -> list[Candidate]:
+    page: list[Candidate] = []
+    size = 0
+    for candidate in top[plan.offset : plan.offset + plan.limit]:
+        number, row = candidate.place
+        size += int(scopes[number].segment.columns.sizes[row])
+        if page and size > plan.max_bytes:
+            break
+        page.append(candidate)
+    return page
+
+
+def _describe(
     scopes: Sequence[Scope],
-    mode: SearchMode,
+    page: Sequence[Candidate],
     dense: Sequence[Candidate],
     sparse: Sequence[Candidate],
     query: Query | None,
 ) -> list[Ranked]:
-    """Return the candidates of both rankings, best first; ties by creation time descending, then memory id."""
     vector_ranks = {candidate.place: rank for rank, candidate in enumerate(dense, 1)}
     keyword_ranks = {candidate.place: rank for rank, candidate in enumerate(sparse, 1)}
-    keyword_scores = {candidate.place: candidate.score for candidate in sparse}
-    scores = _cosines(scopes, [place for place in keyword_ranks if place not in vector_ranks], query)
-    scores.update((candidate.place, candidate.score) for candidate in dense)
-    keyed = []
-    for place in vector_ranks | keyword_ranks:
-        columns = scopes[place.segment].segment.columns
-        vector_rank, keyword_rank = vector_ranks.get(place), keyword_ranks.get(place)
-        ranked = Ranked(
-            doc=int(columns.docs[place.row]),
-            revision=int(columns.revisions[place.row]),
-            size_bytes=int(columns.sizes[place.row]),
-            rank_score=_rank_score(mode, scores.get(place), keyword_scores.get(place), vector_rank, keyword_rank),
-            score=scores.get(place),
-            vector_rank=vector_rank,
-            keyword_rank=keyword_rank,
-            keyword_score=keyword_scores.get(place),
+    scores = _cosines(scopes, page, query)
+    rows = []
+    for candidate in page:
+        place = candidate.place
+        columns = scopes[place[0]].segment.columns
+        keyword_rank = keyword_ranks.get(place)
+        rows.append(
+            Ranked(
+                doc=int(columns.docs[place[1]]),
+                revision=int(columns.revisions[place[1]]),
+                rank_score=candidate.score,
+                score=scores.get(place),
+                vector_rank=vector_ranks.get(place),
+                keyword_rank=keyword_rank,
+                keyword_score=None if keyword_rank is None else sparse[keyword_rank - 1].score,
+            )
         )
-        keyed.append(((-ranked.rank_score, -int(columns.created[place.row]), columns.ids[place.row]), ranked))
-    keyed.sort(key=lambda pair: pair[0])
-    return [ranked for _, ranked in keyed]
+    return rows
 
 
-def _rank_score(
-    mode: SearchMode,
-    score: float | None,
-    keyword_score: float | None,
-    vector_rank: int | None,
-    keyword_rank: int | None,
-) -> float:
-    if mode is SearchMode.HYBRID:
-        ranks = [rank for rank in (vector_rank, keyword_rank) if rank is not None]
-        return sum(1.0 / (RANK_CONSTANT + rank) for rank in ranks)
-    return (score if mode is SearchMode.VECTOR else keyword_score) or 0.0
-
-
-def _cosines(scopes: Sequence[Scope], places: Sequence[Place], query: Query | None) -> dict[Place, float]:
-    """Return the cosines of *places* as far as they have a vector in the query's space."""
+def _cosines(scopes: Sequence[Scope], candidates: Sequence[Candidate], query: Query | None) -> dict[Place, float]:
+    """Return the cosines of *candidates* as far as they have a vector in the query's space."""
     if query is None:
         return {}
-    by_segment: dict[int, list[int]] = {}
-    for place in places:
-        by_segment.setdefault(place.segment, []).append(place.row)
+    by_scope: dict[int, list[int]] = {}
+    for candidate in candidates:
+        number, row = candidate.place
+        by_scope.setdefault(number, []).append(row)
     found: dict[Place, float] = {}
-    for number, rows in by_segment.items():
+    for number, rows in by_scope.items():
         block = scopes[number].segment.blocks.get(query.space)
         if block is not None:
-            values = block.cosines_of(np.array(rows, np.int32), query)
-            found |= {
-                Place(number, row): float(value) for row, value in zip(rows, values, strict=True) if not np.isnan(value)
-            }
+            values = block.cosines_of(np.array(rows, np.int32), query).tolist()
+            found.update(((number, row), value) for row, value in zip(rows, values, strict=True) if value == value)  # noqa: PLR0124  # NaN
     return found

@@ -38,7 +38,7 @@ from services.memory.stores.embedded.rows import (
     read_many,
     read_visible,
 )
-from services.memory.stores.embedded.search import cut_page, rank
+from services.memory.stores.embedded.search import rank
 from services.memory.stores.embedded.writer import GroupWriter
 from services.mesh.caller import Caller
 from services.mesh.errors import BackendUnavailable, DataLoss
@@ -175,11 +175,10 @@ class EmbeddedMemoryStore:
         self, connection: apsw.Connection, caller: Caller, plan: SearchPlan, view: IndexView
     ) -> SearchPage | None:
         """Return the page as of *view*, or None when one of its rows has changed since."""
-        ranking = rank(view.segments, view.seq, plan, self._index.words)
-        rows, more = cut_page(ranking.rows, plan)
-        found = read_many(connection, caller, [row.doc for row in rows], plan.now)
+        ranked = rank(view.segments, view.seq, plan, self._index.words)
+        found = read_many(connection, caller, [row.doc for row in ranked.rows], plan.now)
         hits = []
-        for row in rows:
+        for row in ranked.rows:
             memory = found.get(row.doc)
             if memory is None or memory.revision != row.revision:
                 return None
@@ -187,7 +186,7 @@ class EmbeddedMemoryStore:
                 SearchHit(memory, row.score, row.rank_score, row.vector_rank, row.keyword_rank, row.keyword_score)
             )
         snapshot = view.seq if plan.snapshot is None else plan.snapshot
-        return SearchPage(tuple(hits), more, snapshot, ranking.cut_by_threshold, ranking.cut_by_min_score)
+        return SearchPage(tuple(hits), ranked.more, snapshot, ranked.cut_by_threshold, ranked.cut_by_min_score)
 
 
 class _Connections:
