@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 from services.gateway.transcoder import json_text
 from services.gateway.transcoder.fields import WRAPPERS, Tree
 from services.gateway.transcoder.options import Options
-from services.gateway.transcoder.reader import JsonRefused, Readers, takes_null
+from services.gateway.transcoder.reader import Readers, takes_null
+from services.gateway.transcoder.values import JsonRefused
 from services.gateway.transcoder.wellknown import add_readers, build, missing_required
 from services.gateway.transcoder.writer import Style, Writers, guarded
 

@@ -70,10 +70,19 @@ def _collect(sets: Sequence[bytes]) -> dict[str, descriptor_pb2.FileDescriptorPr
             known = files.setdefault(file.name, file)
             if known is not file and not _same(known, file):
                 raise DescriptorError(f"{file.name}: given twice with different content")
-            messages += len(file.message_type)
+            messages += _count_messages(file)
     if messages > MAX_MESSAGES:
         raise DescriptorError(f"descriptor sets declare more than {MAX_MESSAGES} messages")
     return files
+
+
+def _count_messages(file: descriptor_pb2.FileDescriptorProto) -> int:
+    count = 0
+    level = list(file.message_type)
+    while level:
+        count += len(level)
+        level = [nested for message in level for nested in message.nested_type]
+    return count
 
 
 def _same(one: descriptor_pb2.FileDescriptorProto, other: descriptor_pb2.FileDescriptorProto) -> bool:

@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 from services.gateway.transcoder import scalars
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.options import Options
-from services.gateway.transcoder.reader import JsonRefused
+from services.gateway.transcoder.values import JsonRefused
 
 OK = 0
 CANCELLED = 1

@@ -11,8 +11,8 @@ from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.errors import Violation
 from services.gateway.transcoder.fields import WELL_KNOWN, FieldPath, is_map, message_name
 from services.gateway.transcoder.options import Options
-from services.gateway.transcoder.reader import JsonRefused, map_key_reader
 from services.gateway.transcoder.text import TextReader, is_query_kind, text_reader
+from services.gateway.transcoder.values import JsonRefused, map_key_reader
 
 MAX_PATH_PARTS = 32
 MAX_NAME_BYTES = 512

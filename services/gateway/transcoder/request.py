@@ -32,9 +32,9 @@ from services.gateway.transcoder.json_text import BadJson
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.paths import decode_variable
 from services.gateway.transcoder.query import BadQuery, QueryBinder, split_query
-from services.gateway.transcoder.reader import JsonRefused
 from services.gateway.transcoder.rules import SERVER_STREAM, Binding
 from services.gateway.transcoder.text import TextReader, text_reader
+from services.gateway.transcoder.values import JsonRefused
 
 Values = list[tuple[FieldPath, Any]]
 

@@ -9,7 +9,7 @@ from services.gateway.transcoder import scalars
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.fields import JSON_MESSAGES, TEXT_MESSAGES, WRAPPERS, message_name
 from services.gateway.transcoder.json_text import BadJson
-from services.gateway.transcoder.reader import INTEGERS, JsonRefused, enum_reader
+from services.gateway.transcoder.values import INTEGERS, JsonRefused, enum_reader
 
 TextReader = Callable[[str], Any]
 """Gives a constructor value, or raises ``ValueError`` saying what would be right."""

@@ -46,7 +46,10 @@ class Transcoder:
         compiler = RuleCompiler(options, _overrides(service_config))
         bindings = compiler.compile(self.descriptors, services)
         self.routes: Sequence[Route] = tuple(binding.route for binding in bindings)
-        self._table = RouteTable(bindings, self.codec, options)
+        try:
+            self._table = RouteTable(bindings, self.codec, options)
+        except RecursionError:
+            raise DescriptorError("message types hold each other too deeply") from None
         self.warnings: list[str] = [*compiler.warnings, *self._table.warnings]
         self._server = Server(self.codec, options)
 

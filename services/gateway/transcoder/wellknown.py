@@ -11,13 +11,8 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 
 from services.gateway.transcoder import scalars
 from services.gateway.transcoder.fields import JSON_MESSAGES, TEXT_MESSAGES, WRAPPERS
-from services.gateway.transcoder.reader import (
-    JsonRefused,
-    Reader,
-    Readers,
-    from_string,
-    refused,
-)
+from services.gateway.transcoder.reader import Readers
+from services.gateway.transcoder.values import JsonRefused, Reader, from_string, refused
 
 ANY = "google.protobuf.Any"
 EMPTY = "google.protobuf.Empty"

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from services.gateway.transcoder import scalars
 from services.gateway.transcoder.compiled import Announce, Compiled
 from services.gateway.transcoder.fields import WRAPPERS, is_map
-from services.gateway.transcoder.reader import INTEGERS, JsonRefused
+from services.gateway.transcoder.values import INTEGERS, JsonRefused
 from services.gateway.transcoder.wellknown import ANY, SPECIAL_IN_ANY, find_type
 
 Writer = Callable[[Any], Any]

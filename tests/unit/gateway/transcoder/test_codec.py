@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.json_text import BadJson
 from services.gateway.transcoder.options import Options
-from services.gateway.transcoder.reader import JsonRefused
+from services.gateway.transcoder.values import JsonRefused
 from services.gateway.transcoder.writer import Unprintable
 from tests.support.transcoder_contract import kinds, message_class
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.json_text import BadJson
 from services.gateway.transcoder.options import Options
-from services.gateway.transcoder.reader import INTEGERS, JsonRefused
+from services.gateway.transcoder.values import INTEGERS, JsonRefused
 from tests.support.transcoder_contract import kinds, message_class
 
 POOL = kinds().pool

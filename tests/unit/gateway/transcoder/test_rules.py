@@ -213,3 +213,20 @@ def test_names_that_mean_another_field_or_are_ignored_are_warned_of() -> None:
     (warning,) = Transcoder([data], Options(ignored_query_parameters=("a", "other"))).warnings
 
     assert "field 'a' cannot be set" in warning
+
+
+def test_hostile_sets_are_refused() -> None:
+    chain = proto("a.proto", package="p")
+    for index in range(3000):
+        field = chain.message_type.add(name=f"M{index}").field.add(name="f", number=1, type=11, label=1)
+        field.type_name = f".p.M{min(index + 1, 2999)}"
+    chain.service.add(name="S").method.add(name="Do", input_type=".p.M0", output_type=".p.M0")
+    with pytest.raises(DescriptorError, match="too deeply"):
+        Transcoder([file_set(chain)], Options())
+
+    many = proto("b.proto")
+    outer = many.message_type.add(name="Outer")
+    for index in range(20_001):
+        outer.nested_type.add(name=f"N{index}")
+    with pytest.raises(DescriptorError, match="more than 20000 messages"):
+        load_descriptor_sets([file_set(many)])
