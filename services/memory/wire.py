@@ -71,14 +71,17 @@ def merged(current: Memory, wanted: pb.Memory, mask: list[str]) -> Draft:
     as_stored = memory_to_proto(current)
     for path in paths:
         top, _, below = path.partition(".")
-        if top in SERVER_FIELDS and not below:
-            if getattr(wanted, top) not in {getattr(as_stored, top), type(getattr(wanted, top))()}:
-                raise _fault(f"memory.{top}", "is set by the server")
+        if path == "etag":  # a condition, not a change
+            continue
+        if path in SERVER_FIELDS:
+            value = getattr(wanted, path)
+            if value not in (getattr(as_stored, path), type(value)()):
+                raise _fault(f"memory.{path}", "is set by the server")
         elif top == "source" and below in _SOURCE_FIELDS:
             value = getattr(new.source or Source(), below)
             draft = replace(draft, source=replace(draft.source or Source(), **{below: value}))
-        elif top in FIELDS and not below:
-            draft = replace(draft, **{top: getattr(new, top)})
+        elif path in FIELDS:
+            draft = replace(draft, **{path: getattr(new, path)})
         else:
             raise _fault("update_mask", f"{path!r} is not a field that can be updated; fields are {', '.join(FIELDS)}")
     return draft
