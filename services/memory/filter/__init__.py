@@ -1,0 +1,11 @@
+"""The filter language: AIP-160 read once into a typed tree, which each store compiles to its own kind of query.
+
+Everything here is pure: it knows no store, no transport and no clock. docs/filter.md says what a filter means.
+"""
+
+from services.memory.filter.fault import InvalidFilter
+from services.memory.filter.parser import parse
+from services.memory.filter.tree import EVERYTHING, Filter
+from services.memory.filter.writer import unparse
+
+__all__ = ["EVERYTHING", "Filter", "InvalidFilter", "parse", "unparse"]
