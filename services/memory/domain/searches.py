@@ -33,6 +33,7 @@ MAX_HIGHLIGHTS = 16
 KEYWORD_ONLY = (
     "No vector could be had for the query (the embedding service does not answer); these hits were found by words only."
 )
+ALL_CUT = "Without it no hit's cosine is known, so min_score cut them all; leave it out, or try again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Search:
     mode: SearchMode = SearchMode.HYBRID
     bucket: str = ""
     query_vector: tuple[float, ...] = ()
+
+    @property
+    def needs_vector(self) -> bool:
+        """Whether the ranking or the cut by *min_score* takes cosines."""
+        return self.mode is not SearchMode.KEYWORD or self.min_score is not None
 
     def binding(self) -> Json:
         """Return what a page token is bound to: everything but the page."""
@@ -99,7 +105,7 @@ class Searches:
         limit = bounded("page_size", search.page_size, min(top_k, MAX_HITS_A_PAGE), MAX_HITS_A_PAGE)
         now = self._clock()
         state = self._pager.open(search.page_token, caller, search.binding(), now) if search.page_token else {}
-        mode, space, embedding = await self._vector(search, state.get("mode"))
+        mode, space, embedding = await self._vector(search, state)
         terms = () if mode is SearchMode.VECTOR else tuple(keyword.tokenize(search.query))
         plan = SearchPlan(
             mode=mode,
@@ -115,7 +121,6 @@ class Searches:
             snapshot=state.get("snapshot"),
         )
         page = await self._store.search(caller, plan)
-        warnings = (KEYWORD_ONLY,) if mode is not search.mode else ()
         return Found(
             hits=tuple(Highlighted(hit, _highlights(hit, terms)) for hit in page.hits),
             next_page_token=self._next(caller, search, plan, page),
@@ -124,31 +129,33 @@ class Searches:
             threshold=plan.threshold,
             terms=terms,
             page=page,
-            warnings=warnings,
+            warnings=_warnings(search, plan),
         )
 
-    async def _vector(
-        self, search: Search, mode: str | None
-    ) -> tuple[SearchMode, EmbeddingSpace | None, Embedding | None]:
-        """Return the mode that can be had, and the query's vector where one is needed; a next page keeps the first one's *mode*."""
-        if search.query_vector and search.mode is not SearchMode.KEYWORD:
-            space = await self._embedder.active_space()
-            return search.mode, space, _given(search.query_vector, space)
-        if mode == SearchMode.KEYWORD or (search.mode is SearchMode.KEYWORD and search.min_score is None):
+    async def _vector(self, search: Search, state: Json) -> tuple[SearchMode, EmbeddingSpace | None, Embedding | None]:
+        """Return the mode that can be had, and the query's vector where one is needed; a next page keeps to what the first one had."""
+        if not search.needs_vector or state.get("vectorless"):
             return SearchMode.KEYWORD, None, None
         try:
-            space, (embedding,) = await self._embedder.embed([search.query], InputKind.QUERY)
+            space, embedding = await self._embedded(search)
         except EmbeddingUnavailable:
-            if search.mode is SearchMode.VECTOR or mode is not None:  # a next page cannot change its ranking
+            if search.mode is SearchMode.VECTOR or state:  # a next page cannot change its ranking
                 raise
             return SearchMode.KEYWORD, None, None
         return search.mode, space, embedding
+
+    async def _embedded(self, search: Search) -> tuple[EmbeddingSpace, Embedding]:
+        if search.query_vector:
+            space = await self._embedder.active_space()
+            return space, _given(search.query_vector, space)
+        space, (embedding,) = await self._embedder.embed([search.query], InputKind.QUERY)
+        return space, embedding
 
     def _next(self, caller: Caller, search: Search, plan: SearchPlan, page: SearchPage) -> str:
         offset = plan.offset + len(page.hits)
         if not page.more or offset >= plan.top_k:
             return ""
-        state = {"offset": offset, "snapshot": page.snapshot, "mode": plan.mode}
+        state = {"offset": offset, "snapshot": page.snapshot, "vectorless": plan.embedding is None}
         return self._pager.seal(caller, search.binding(), state, plan.now)
 
 
@@ -157,6 +164,12 @@ def _threshold(search: Search, space: EmbeddingSpace | None) -> float:
     if search.min_score is not None:
         return search.min_score
     return space.threshold if space else 1.0
+
+
+def _warnings(search: Search, plan: SearchPlan) -> tuple[str, ...]:
+    if plan.embedding is not None or not search.needs_vector:
+        return ()
+    return (KEYWORD_ONLY,) if search.min_score is None else (KEYWORD_ONLY, ALL_CUT)
 
 
 def _highlights(hit: SearchHit, terms: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
