@@ -27,10 +27,10 @@ _COLUMNS = (
     " m.content_type, m.embedding_space, m.tags, m.source, m.metadata, m.content, m.request_hash"
 )
 # Sums, not OR: all three are always evaluated, so that the time taken does not tell why a row stayed hidden.
-_VISIBLE = """
+_WAYS = """
   (p.access_level = 'PUBLIC') + (p.owner_user = :user AND p.access_level IN ('PRIVATE', 'ROLE'))
   + EXISTS (SELECT 1 FROM partition_roles r
-            WHERE r.partition_id = p.partition_id AND r.role IN (SELECT value FROM json_each(:roles))) > 0
+            WHERE r.partition_id = p.partition_id AND r.role IN (SELECT value FROM json_each(:roles)))
 """
 _LIVE = "m.delete_time IS NULL AND (m.expires_at IS NULL OR m.expires_at > :now)"
 _VISIBLE_PARTITIONS = """
@@ -38,17 +38,18 @@ _VISIBLE_PARTITIONS = """
   UNION SELECT partition_id FROM partitions WHERE owner_user = :user AND access_level IN ('PRIVATE', 'ROLE')
   UNION SELECT partition_id FROM partition_roles WHERE role IN (SELECT value FROM json_each(:roles))
 """
-# An absent id joins partition 0, which nobody sees: the statement does the same steps for hidden and for absent ids.
+# An absent id joins partition 0, which nobody sees, and one comparison weighs every condition after the join: hidden, deleted,
+# expired and absent ids take the same steps.
 _GET = f"""
   SELECT {_COLUMNS} FROM (SELECT 1) LEFT JOIN memories m ON m.memory_id = :memory_id
   JOIN partitions p ON p.partition_id = coalesce(m.partition_id, 0)
-  WHERE ({_VISIBLE}) AND {_LIVE}
+  WHERE min(1, {_WAYS}) > (m.delete_time IS NOT NULL) + (coalesce(m.expires_at, {NEVER}) <= :now)
 """  # noqa: S608  # built of constants
 _BY_ID = f"SELECT {_COLUMNS} FROM memories m WHERE m.memory_id = ?"  # noqa: S608  # built of constants
 _FETCH = f"""
   SELECT {_COLUMNS} FROM json_each(:docs) d JOIN memories m ON m.doc = d.value
   JOIN partitions p ON p.partition_id = m.partition_id
-  WHERE ({_VISIBLE}) AND {_LIVE}
+  WHERE ({_WAYS}) > 0 AND {_LIVE}
 """  # noqa: S608  # built of constants
 _KEYS = f"""
   SELECT m.created_at, m.memory_id, m.doc, m.size_bytes FROM memories m
