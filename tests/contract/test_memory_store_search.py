@@ -159,7 +159,7 @@ async def test_min_score_cuts_every_hit_with_a_lower_or_unknown_cosine(store: Me
         assert page.cut_by_min_score == 2
 
 
-async def test_hybrid_search_adds_reciprocal_ranks(store: MemoryStore) -> None:
+async def test_hybrid_search_adds_reciprocal_ranks_weighted_by_coverage(store: MemoryStore) -> None:
     await fill(
         store,
         creation("both", "tea cup", embedding=vector(*at_angle(10))),
@@ -169,10 +169,12 @@ async def test_hybrid_search_adds_reciprocal_ranks(store: MemoryStore) -> None:
 
     hits = await hits_by_id(store, hybrid_search("tea", EAST, threshold=0.0))
 
+    coverage = (hits["both"].keyword_score or 0.0) / keyword.rarity(3, 2)
     assert list(hits) == ["both", "dense", "sparse"]
-    assert hits["both"].rank_score == pytest.approx(1 / 62 + 1 / 62)
+    assert coverage < 1.0
+    assert hits["both"].rank_score == pytest.approx(1 / 62 + coverage**3 / 62)
     assert hits["dense"].rank_score == pytest.approx(1 / 61)
-    assert hits["sparse"].rank_score == pytest.approx(1 / 61)
+    assert hits["sparse"].rank_score == pytest.approx(1 / 61)  # shorter than average: covers the query wholly
     assert (hits["dense"].vector_rank, hits["dense"].keyword_rank) == (1, None)
     assert (hits["sparse"].vector_rank, hits["sparse"].keyword_rank) == (None, 1)
     assert hits["sparse"].score == pytest.approx(-0.5)

@@ -1,7 +1,7 @@
 """A memory store that is obviously right: one list, no index, no disk. The fake that real stores are compared with."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -10,6 +10,7 @@ import orjson
 from numpy.typing import NDArray
 
 from services.memory.domain import keyword
+from services.memory.domain.fusion import fused_score
 from services.memory.domain.memory import (
     AccessLevel,
     Embedding,
@@ -191,6 +192,7 @@ class ModelMemoryStore:
         near = best(eligible, cosines, wanted) if plan.mode is not SearchMode.KEYWORD else []
         dense = [memory_id for memory_id in near if cosines[memory_id] >= plan.threshold]
         scores = bm25(existing, plan.terms)
+        whole = query_weight(existing, plan.terms)
         sparse = best(eligible, scores, wanted) if plan.mode is not SearchMode.VECTOR else []
         hits = []
         for record in eligible:
@@ -200,7 +202,8 @@ class ModelMemoryStore:
             vector_rank = dense.index(memory_id) + 1 if memory_id in dense else None
             keyword_rank = sparse.index(memory_id) + 1 if memory_id in sparse else None
             keyword_score = scores[memory_id] if keyword_rank else None
-            fused = sum(1 / (60 + rank) for rank in (vector_rank, keyword_rank) if rank)
+            coverage = min(1.0, (keyword_score or 0.0) / whole) if whole else 0.0
+            fused = fused_score(float(vector_rank or 0), float(keyword_rank or 0), coverage)
             by_mode = {
                 SearchMode.VECTOR: cosines.get(memory_id),
                 SearchMode.KEYWORD: keyword_score,
@@ -273,6 +276,12 @@ def bm25(records: Iterable[Record], terms: Iterable[str]) -> dict[str, float]:
             norm = keyword.length_norm(float(len(text)), average)
             scores[memory_id] = scores.get(memory_id, 0.0) + keyword.term_score(weight, float(text.count(term)), norm)
     return scores
+
+
+def query_weight(records: Sequence[Record], terms: Iterable[str]) -> float:
+    """Return the sum of the weights of the distinct *terms*."""
+    texts = [set(keyword.tokenize(record.memory.content)) for record in records]
+    return sum(keyword.rarity(len(texts), sum(term in text for text in texts)) for term in dict.fromkeys(terms))
 
 
 def best(records: Iterable[Record], scores: dict[str, float], wanted: int) -> list[str]:

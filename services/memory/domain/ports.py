@@ -116,7 +116,7 @@ class SearchHit:
     """A found memory and why.
 
     *score* is the cosine in [-1, 1], None when unknown. *rank_score* orders the hits: the cosine in VECTOR mode, the BM25 score in
-    KEYWORD mode, the sum of 1/(60 + rank) in HYBRID mode. Ranks count from 1; None: not among that ranking's candidates.
+    KEYWORD mode, ``fusion.fused_score`` in HYBRID mode. Ranks count from 1; None: not among that ranking's candidates.
     """
 
     memory: Memory

@@ -1,11 +1,12 @@
 """The keyword ranking: BM25 with statistics over exactly the rows that exist for the caller."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from services.memory.domain import keyword
-from services.memory.stores.embedded.scope import Candidate, Scope, Scored, best
+from services.memory.stores.embedded.scope import NO_CANDIDATES, Candidates, Scope, Scored, best
 from services.memory.stores.embedded.segment import Frequencies, Vocabulary
 from services.memory.stores.embedded.vectors import Floats, Rows
 
@@ -14,16 +15,25 @@ _UNKNOWN = -1
 Posting = tuple[Rows, Frequencies]
 
 
-def best_matching(
-    scopes: Sequence[Scope], terms: Sequence[str], wanted: int, vocabulary: Vocabulary
-) -> list[Candidate]:
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Rows found by words; ``coverage`` is each score as a share of the sum of the query terms' weights, at most 1."""
+
+    candidates: Candidates
+    coverage: Floats
+
+
+NO_MATCHES = Matches(NO_CANDIDATES, NO_CANDIDATES.scores)
+
+
+def best_matching(scopes: Sequence[Scope], terms: Sequence[str], wanted: int, vocabulary: Vocabulary) -> Matches:
     """Return the *wanted* eligible rows of highest BM25 score among those with at least one of *terms*."""
     # Terms that nobody has take the same steps as those that only rows hidden from the caller have.
     numbers = [vocabulary.get(term, _UNKNOWN) for term in dict.fromkeys(terms)]
     documents = sum(_count(scope) for scope in scopes)
     length = sum(_total_length(scope) for scope in scopes)
     if not numbers or not length:
-        return []
+        return NO_MATCHES
     found = [[scope.segment.postings.find(number) for number in numbers] for scope in scopes]
     weights = []
     for place in range(len(numbers)):
@@ -31,7 +41,8 @@ def best_matching(
         weights.append(keyword.rarity(documents, holders))
     average = length / documents
     scored = [_score(scope, postings, weights, average) for scope, postings in zip(scopes, found, strict=True)]
-    return best(scopes, scored, wanted)
+    candidates = best(scopes, scored, wanted)
+    return Matches(candidates, np.minimum(candidates.scores / sum(weights), 1.0))
 
 
 def _count(scope: Scope) -> int:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.memory.stores.embedded.scope import NOTHING, Candidate, Scope, Scored, best, nth_best
+from services.memory.stores.embedded.scope import NOTHING, Candidates, Scope, Scored, best, nth_best
 from services.memory.stores.embedded.segment import Longs
 from services.memory.stores.embedded.vectors import Floats, Query, VectorBlock, cosines
 
 
-def nearest(scopes: Sequence[Scope], query: Query, wanted: int) -> list[Candidate]:
+def nearest(scopes: Sequence[Scope], query: Query, wanted: int) -> Candidates:
     """Return the *wanted* eligible rows of highest cosine; no row outside can be above the last one inside.
 
     A scan over int8 codes bounds every row's cosine. A row whose upper bound stays below the *wanted*-th best lower bound

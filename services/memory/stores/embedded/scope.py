@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
-from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +9,8 @@ from services.memory.domain.ports import SearchPlan
 from services.memory.stores.embedded.rows import time_us
 from services.memory.stores.embedded.segment import Longs, Mask, Segment, Words
 from services.memory.stores.embedded.vectors import Floats, Rows
+
+_ROW_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +22,6 @@ class Scope:
     eligible: Mask | None
 
 
-Place = tuple[int, int]  # number of the scope, row in its segment
-
-
-class Candidate(NamedTuple):
-    """A row that a ranking proposes. Candidates ascend from the best: equal scores by youth, then memory id."""
-
-    negated_score: float
-    negated_created: int
-    memory_id: str
-    place: Place
-
-    @property
-    def score(self) -> float:
-        """The ranking's score."""
-        return -self.negated_score
-
-
 @dataclass(frozen=True, slots=True)
 class Scored:
     """Rows of one scope and their scores."""
@@ -48,6 +31,37 @@ class Scored:
 
 
 NOTHING = Scored(np.empty(0, np.int32), np.empty(0, np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Rows that a ranking proposes, best first, with that ranking's scores; ``places`` are made by ``place_of``."""
+
+    places: Longs
+    scores: Floats
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def at_least(self, floor: float) -> "Candidates":
+        """Return those whose score reaches *floor*."""
+        kept = self.scores >= floor
+        return Candidates(self.places[kept], self.scores[kept])
+
+
+NO_CANDIDATES = Candidates(np.empty(0, np.int64), NOTHING.scores)
+
+
+def place_of(number: int, rows: Rows) -> Longs:
+    """Return what stands for *rows* of the scope *number* among those of all scopes."""
+    return rows.astype(np.int64) | number << _ROW_BITS
+
+
+def rows_by_scope(places: Longs, scopes: Sequence[Scope]) -> list[tuple[Longs, Rows]]:
+    """Return, for each scope, which of *places* are its own (as indexes) and their rows."""
+    numbers, rows = places >> _ROW_BITS, (places & ((1 << _ROW_BITS) - 1)).astype(np.int32)
+    found = (np.flatnonzero(numbers == number) for number in range(len(scopes)))
+    return [(own, rows[own]) for own in found]
 
 
 def open_scope(segment: Segment, seq: int, plan: SearchPlan, words: Words) -> Scope:
@@ -74,37 +88,52 @@ def nth_best(values: Floats | Longs, n: int) -> float:
     return float(np.partition(values, len(values) - n)[len(values) - n])
 
 
-def best(scopes: Sequence[Scope], found: Sequence[Scored], wanted: int) -> list[Candidate]:
-    """Return the *wanted* rows of highest score, best first."""
-    kept = _above(found, nth_best(_joined([scored.scores for scored in found]), wanted))
-    if sum(len(scored.rows) for scored in kept) > wanted:
-        kept = _without_older_ties(scopes, kept, wanted)
-    candidates: list[Candidate] = []
-    for number, (scope, scored) in enumerate(zip(scopes, kept, strict=True)):
-        columns, rows = scope.segment.columns, scored.rows.tolist()
-        created = (-columns.created[scored.rows]).tolist()
-        ids = [columns.ids[row] for row in rows]
-        places = zip(repeat(number), rows, strict=False)
-        candidates.extend(map(Candidate._make, zip((-scored.scores).tolist(), created, ids, places, strict=True)))
-    candidates.sort()
-    return candidates[:wanted]
+def best(scopes: Sequence[Scope], found: Sequence[Scored], wanted: int) -> Candidates:
+    """Return the *wanted* rows of highest score, in the order of ``in_order``."""
+    if not found:
+        return NO_CANDIDATES
+    floor = nth_best(np.concatenate([scored.scores for scored in found]), wanted)
+    places, scores, created = [], [], []
+    for number, (scope, scored) in enumerate(zip(scopes, found, strict=True)):
+        above = scored.scores >= floor
+        rows = scored.rows[above]
+        places.append(place_of(number, rows))
+        scores.append(scored.scores[above])
+        created.append(scope.segment.columns.created[rows])
+    candidates = Candidates(np.concatenate(places), np.concatenate(scores))
+    chosen = _without_older_ties(candidates.scores, np.concatenate(created), floor, wanted)
+    candidates = Candidates(candidates.places[chosen], candidates.scores[chosen])
+    order = in_order(scopes, candidates)[:wanted]
+    return Candidates(candidates.places[order], candidates.scores[order])
 
 
-def _joined(parts: Sequence[Floats]) -> Floats:
-    return np.concatenate(parts) if parts else NOTHING.scores
+def in_order(scopes: Sequence[Scope], candidates: Candidates) -> Longs:
+    """Return the indexes that sort by score descending, equal ones by creation time descending, then memory id."""
+    places, scores = candidates.places, candidates.scores
+    by_scope = rows_by_scope(places, scopes)
+    created = np.empty(len(places), np.int64)
+    for scope, (own, rows) in zip(scopes, by_scope, strict=True):
+        created[own] = scope.segment.columns.created[rows]
+    order: Longs = np.lexsort((-created, -scores))
+    tied = (np.diff(scores[order]) == 0) & (np.diff(created[order]) == 0)
+    if not tied.any():
+        return order
+    ids = [""] * len(places)
+    for scope, (own, rows) in zip(scopes, by_scope, strict=True):
+        for index, row in zip(own.tolist(), rows.tolist(), strict=True):
+            ids[index] = scope.segment.columns.ids[row]
+    keys = [
+        (-score, -time, memory_id)
+        for score, time, memory_id in zip(scores.tolist(), created.tolist(), ids, strict=True)
+    ]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
 
 
-def _above(found: Sequence[Scored], floor: float) -> list[Scored]:
-    masks = [scored.scores >= floor for scored in found]
-    return [Scored(scored.rows[mask], scored.scores[mask]) for scored, mask in zip(found, masks, strict=True)]
-
-
-def _without_older_ties(scopes: Sequence[Scope], found: Sequence[Scored], wanted: int) -> list[Scored]:
-    """Drop rows that tie at the lowest score and are too old to be among the *wanted*, for there may be very many."""
-    floor = min(float(scored.scores.min()) for scored in found if len(scored.scores))
-    created = [scope.segment.columns.created[scored.rows] for scope, scored in zip(scopes, found, strict=True)]
-    tied = [scored.scores == floor for scored in found]
-    room = wanted - sum(len(mask) - int(np.count_nonzero(mask)) for mask in tied)
-    youngest = nth_best(np.concatenate([times[mask] for times, mask in zip(created, tied, strict=True)]), room)
-    masks = [~mask | (times >= youngest) for times, mask in zip(created, tied, strict=True)]
-    return [Scored(scored.rows[mask], scored.scores[mask]) for scored, mask in zip(found, masks, strict=True)]
+def _without_older_ties(scores: Floats, created: Longs, floor: float, wanted: int) -> Longs:
+    """Return which to sort: among many rows tied at the *floor* only the youngest can be among the *wanted*."""
+    if len(scores) <= wanted:
+        return np.arange(len(scores))
+    tied = scores == floor
+    room = wanted - int(np.count_nonzero(~tied))
+    youngest = nth_best(created[tied], room)
+    return np.flatnonzero(~tied | (created >= youngest))

@@ -5,23 +5,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.memory.domain.fusion import fused_score
 from services.memory.domain.ports import SearchMode, SearchPlan
-from services.memory.stores.embedded.matching import best_matching
+from services.memory.stores.embedded.matching import NO_MATCHES, Matches, best_matching
 from services.memory.stores.embedded.nearest import nearest
-from services.memory.stores.embedded.scope import Candidate, Place, Scope, open_scope
-from services.memory.stores.embedded.segment import Segment, Words
-from services.memory.stores.embedded.vectors import Query, prepare_query
+from services.memory.stores.embedded.scope import NO_CANDIDATES, Candidates, Scope, in_order, open_scope, rows_by_scope
+from services.memory.stores.embedded.segment import Longs, Segment, Words
+from services.memory.stores.embedded.vectors import Floats, Query, prepare_query
 
-RANK_CONSTANT = 60  # reciprocal rank fusion; Cormack, Clarke and Buettcher (2009)
 MIN_CANDIDATES = 100  # each ranking gives at least so many to the fusion
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A row of the page: the fields of ``SearchHit``, and what identifies the row's state."""
+    """A row among the results: the fields of ``SearchHit``, and what paging and reading the row need."""
 
     doc: int
     revision: int
+    size_bytes: int
     rank_score: float
     score: float | None
     vector_rank: int | None
@@ -30,8 +31,8 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
-class RankedPage:
-    """The rows of one page, best first, whether others follow, and what the cuts removed."""
+class Ranking:
+    """The rows of *plan*'s page, best first, whether others follow within ``top_k``, and what the cuts removed."""
 
     rows: list[Ranked]
     more: bool
@@ -39,20 +40,36 @@ class RankedPage:
     cut_by_min_score: int
 
 
-def rank(segments: Sequence[Segment], seq: int, plan: SearchPlan, words: Words) -> RankedPage:
+@dataclass(frozen=True, slots=True)
+class _Fused:
+    """The candidates of both rankings, one index for each; a rank of 0 and a cosine of NaN stand for none."""
+
+    candidates: Candidates
+    cosines: Floats
+    vector_ranks: Longs
+    keyword_ranks: Longs
+    keyword_scores: Floats
+
+
+def rank(segments: Sequence[Segment], seq: int, plan: SearchPlan, words: Words) -> Ranking:
     """Return the page of *plan* over *segments* as they stood after change *seq*."""
     scopes = [open_scope(segment, seq, plan, words) for segment in segments]
     wanted = max(plan.top_k, MIN_CANDIDATES)
     query = _query(plan, words)
-    close = [] if query is None or plan.mode is SearchMode.KEYWORD else nearest(scopes, query, wanted)
-    dense = [candidate for candidate in close if candidate.score >= plan.threshold]
-    sparse = [] if plan.mode is SearchMode.VECTOR else best_matching(scopes, plan.terms, wanted, words.terms)
-    fused = _fuse(dense, sparse) if plan.mode is SearchMode.HYBRID else dense or sparse
-    kept = fused if plan.min_score is None else _not_below(plan.min_score, scopes, fused, query)
+    close = NO_CANDIDATES if query is None or plan.mode is SearchMode.KEYWORD else nearest(scopes, query, wanted)
+    dense = close.at_least(plan.threshold)
+    sparse = NO_MATCHES if plan.mode is SearchMode.VECTOR else best_matching(scopes, plan.terms, wanted, words.terms)
+    fused = _fuse(plan.mode, dense, sparse)
+    order = in_order(scopes, fused.candidates)
+    if plan.min_score is not None:
+        _look_up_cosines(scopes, fused, order, query)
+    kept = order if plan.min_score is None else order[fused.cosines[order] >= plan.min_score]
     top = kept[: plan.top_k]
-    page = _cut_page(scopes, top, plan)
-    rows = _describe(scopes, page, dense, sparse, query)
-    return RankedPage(rows, plan.offset + len(page) < len(top), len(close) - len(dense), len(fused) - len(kept))
+    chosen = top[plan.offset : plan.offset + plan.limit]
+    _look_up_cosines(scopes, fused, chosen, query)
+    page = _cut_page(_ranked(scopes, fused, chosen), plan.max_bytes)
+    more = plan.offset + len(page) < len(top)
+    return Ranking(page, more, len(close) - len(dense), len(order) - len(kept))
 
 
 def _query(plan: SearchPlan, words: Words) -> Query | None:
@@ -62,78 +79,66 @@ def _query(plan: SearchPlan, words: Words) -> Query | None:
     return None if space is None else prepare_query(space, plan.embedding.vector)
 
 
-def _fuse(dense: Sequence[Candidate], sparse: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates of both rankings by the sum of their reciprocal ranks."""
-    fused: dict[Place, Candidate] = {}
-    for ranking in (dense, sparse):
-        for rank, candidate in enumerate(ranking, 1):
-            other = fused.get(candidate.place)
-            negated = -1.0 / (RANK_CONSTANT + rank) + (0.0 if other is None else other.negated_score)
-            _, created, memory_id, place = candidate
-            fused[place] = Candidate(negated, created, memory_id, place)
-    return sorted(fused.values())
+def _fuse(mode: SearchMode, dense: Candidates, sparse: Matches) -> _Fused:
+    found = sparse.candidates
+    places: Longs = np.union1d(dense.places, found.places)
+    by_vector, by_keyword = places.searchsorted(dense.places), places.searchsorted(found.places)
+    vector_ranks, keyword_ranks = np.zeros(len(places), np.int64), np.zeros(len(places), np.int64)
+    vector_ranks[by_vector] = np.arange(1, len(dense) + 1)
+    keyword_ranks[by_keyword] = np.arange(1, len(found) + 1)
+    keyword_scores, coverage, cosines = np.zeros(len(places)), np.zeros(len(places)), np.full(len(places), np.nan)
+    keyword_scores[by_keyword] = found.scores
+    coverage[by_keyword] = sparse.coverage
+    cosines[by_vector] = dense.scores
+    match mode:
+        case SearchMode.VECTOR:
+            scores = cosines
+        case SearchMode.KEYWORD:
+            scores = keyword_scores
+        case SearchMode.HYBRID:
+            scores = fused_score(vector_ranks.astype(np.float64), keyword_ranks.astype(np.float64), coverage)
+    return _Fused(Candidates(places, scores), cosines, vector_ranks, keyword_ranks, keyword_scores)
 
 
-def _not_below(
-    least: float, scopes: Sequence[Scope], candidates: Sequence[Candidate], query: Query | None
-) -> list[Candidate]:
-    scores = _cosines(scopes, candidates, query)
-    return [candidate for candidate in candidates if scores.get(candidate.place, -np.inf) >= least]
+def _look_up_cosines(scopes: Sequence[Scope], fused: _Fused, indexes: Longs, query: Query | None) -> None:
+    """Fill in those cosines of *indexes* that the dense ranking did not give, as far as there are vectors in the query's space."""
+    missing = indexes[np.isnan(fused.cosines[indexes])]
+    if query is None or not len(missing):
+        return
+    for scope, (own, rows) in zip(scopes, rows_by_scope(fused.candidates.places[missing], scopes), strict=True):
+        block = scope.segment.blocks.get(query.space)
+        if block is not None and len(rows):
+            fused.cosines[missing[own]] = block.cosines_of(rows, query)
 
 
-def _cut_page(scopes: Sequence[Scope], top: Sequence[Candidate], plan: SearchPlan) -> list[Candidate]:
-    page: list[Candidate] = []
-    size = 0
-    for candidate in top[plan.offset : plan.offset + plan.limit]:
-        number, row = candidate.place
-        size += int(scopes[number].segment.columns.sizes[row])
-        if page and size > plan.max_bytes:
-            break
-        page.append(candidate)
-    return page
-
-
-def _describe(
-    scopes: Sequence[Scope],
-    page: Sequence[Candidate],
-    dense: Sequence[Candidate],
-    sparse: Sequence[Candidate],
-    query: Query | None,
-) -> list[Ranked]:
-    vector_ranks = {candidate.place: rank for rank, candidate in enumerate(dense, 1)}
-    keyword_ranks = {candidate.place: rank for rank, candidate in enumerate(sparse, 1)}
-    scores = _cosines(scopes, page, query)
-    rows = []
-    for candidate in page:
-        place = candidate.place
-        columns = scopes[place[0]].segment.columns
-        keyword_rank = keyword_ranks.get(place)
-        rows.append(
-            Ranked(
-                doc=int(columns.docs[place[1]]),
-                revision=int(columns.revisions[place[1]]),
-                rank_score=candidate.score,
-                score=scores.get(place),
-                vector_rank=vector_ranks.get(place),
+def _ranked(scopes: Sequence[Scope], fused: _Fused, chosen: Longs) -> list[Ranked]:
+    """Return the *chosen* candidates, in that order."""
+    found: dict[int, Ranked] = {}
+    for scope, (own, rows) in zip(scopes, rows_by_scope(fused.candidates.places[chosen], scopes), strict=True):
+        columns = scope.segment.columns
+        for index, row in zip(own.tolist(), rows.tolist(), strict=True):
+            number = chosen[index]
+            cosine = float(fused.cosines[number])
+            keyword_rank = int(fused.keyword_ranks[number]) or None
+            found[index] = Ranked(
+                doc=int(columns.docs[row]),
+                revision=int(columns.revisions[row]),
+                size_bytes=int(columns.sizes[row]),
+                rank_score=float(fused.candidates.scores[number]),
+                score=None if np.isnan(cosine) else cosine,
+                vector_rank=int(fused.vector_ranks[number]) or None,
                 keyword_rank=keyword_rank,
-                keyword_score=None if keyword_rank is None else sparse[keyword_rank - 1].score,
+                keyword_score=float(fused.keyword_scores[number]) if keyword_rank else None,
             )
-        )
-    return rows
+    return [found[index] for index in range(len(chosen))]
 
 
-def _cosines(scopes: Sequence[Scope], candidates: Sequence[Candidate], query: Query | None) -> dict[Place, float]:
-    """Return the cosines of *candidates* as far as they have a vector in the query's space."""
-    if query is None:
-        return {}
-    by_scope: dict[int, list[int]] = {}
-    for candidate in candidates:
-        number, row = candidate.place
-        by_scope.setdefault(number, []).append(row)
-    found: dict[Place, float] = {}
-    for number, rows in by_scope.items():
-        block = scopes[number].segment.blocks.get(query.space)
-        if block is not None:
-            values = block.cosines_of(np.array(rows, np.int32), query).tolist()
-            found.update(((number, row), value) for row, value in zip(rows, values, strict=True) if value == value)  # noqa: PLR0124  # NaN
-    return found
+def _cut_page(rows: Sequence[Ranked], max_bytes: int) -> list[Ranked]:
+    page: list[Ranked] = []
+    size = 0
+    for row in rows:
+        size += row.size_bytes
+        if page and size > max_bytes:
+            break
+        page.append(row)
+    return page

@@ -65,7 +65,7 @@ class Postings:
 
     def find(self, term: int) -> tuple[Rows, Frequencies]:
         """Return the rows, ascending, that hold *term*, and how often."""
-        place = int(np.searchsorted(self.terms, term))
+        place = int(self.terms.searchsorted(np.int32(term)))  # a Python int would have all terms copied as int64
         if place == len(self.terms) or self.terms[place] != term:
             return self.rows[:0], self.counts[:0]
         first, last = self.offsets[place], self.offsets[place + 1]

@@ -34,7 +34,7 @@ class _SearchModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SearchMode
     KEYWORD: _SearchMode.ValueType  # 2
     """By words: BM25, over what the caller may see."""
     HYBRID: _SearchMode.ValueType  # 3
-    """By both, fused by reciprocal rank (constant 60)."""
+    """By both, fused by reciprocal rank (constant 60), found by words weighted by how much of the query they cover."""
 
 class SearchMode(_SearchMode, metaclass=_SearchModeEnumTypeWrapper):
     """How a search finds its candidates."""
@@ -46,7 +46,7 @@ VECTOR: SearchMode.ValueType  # 1
 KEYWORD: SearchMode.ValueType  # 2
 """By words: BM25, over what the caller may see."""
 HYBRID: SearchMode.ValueType  # 3
-"""By both, fused by reciprocal rank (constant 60)."""
+"""By both, fused by reciprocal rank (constant 60), found by words weighted by how much of the query they cover."""
 Global___SearchMode: _TypeAlias = SearchMode  # noqa: Y015
 
 @_typing.final
@@ -181,7 +181,9 @@ class SearchHit(_message.Message):
     score: _builtins.float
     """Cosine to the query, in [-1, 1]. Absent when unknown."""
     rank_score: _builtins.float
-    """Orders the hits; comparable only within one answer: cosine in mode `VECTOR`, BM25 score in `KEYWORD`, sum of 1/(60 + rank) in `HYBRID`."""
+    """Orders the hits; comparable only within one answer: cosine in mode `VECTOR`, BM25 score in `KEYWORD`; in `HYBRID`
+    1/(60 + vector rank) + c^3/(60 + keyword rank), c being the BM25 score as a share of the query terms' weights, at most 1.
+    """
     @_builtins.property
     def memory(self) -> _memory_pb2.Memory:
         """The memory."""
