@@ -43,7 +43,7 @@ from services.memory.stores.embedded.writer import GroupWriter
 from services.mesh.caller import Caller
 from services.mesh.errors import BackendUnavailable, DataLoss
 
-_READERS = 4
+_READERS = 2  # a search holds the interpreter for most of its time: with 4, 50 callers at once got a fifth less done
 _TRIES = 3  # of a search whose rows changed between index and row
 
 Answer = TypeVar("Answer")
