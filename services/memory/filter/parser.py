@@ -12,12 +12,11 @@ So OR binds tighter than AND, and blanks between conditions mean AND.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from services.memory.filter.fault import InvalidFilter, shown
 from services.memory.filter.lexer import COMPARATORS, Token, TokenKind, tokenize
-from services.memory.filter.restriction import Member, Value, anywhere, restrict
+from services.memory.filter.restriction import Comparison, Member, Value, anywhere
 from services.memory.filter.tree import EVERYTHING, Expression, Filter, conjunction, disjunction, negation
 
 MAX_TERMS: Final = 64
@@ -150,7 +149,8 @@ class _Parser:
                 remedy = f"{_FOREIGN[member.text]}, or put it in quotes to find it in the content"
                 raise InvalidFilter(first.start, f"{shown(member.text)} is no operator", remedy)
             return anywhere(member)
-        return self._argument(member, self._advance())
+        comparator = self._advance()
+        return self._argument(Comparison.of(member, comparator), comparator)
 
     def _quoted_text(self, token: Token) -> Expression:
         if self._next.kind in COMPARATORS or (self._next.kind is TokenKind.DOT and not self._next.spaced):
@@ -170,18 +170,17 @@ class _Parser:
         self._refuse_call(first.start)
         return Member(tuple(segments))
 
-    def _argument(self, member: Member, comparator: Token) -> Expression:
+    def _argument(self, comparison: Comparison, comparator: Token) -> Expression:
         if self._next.kind is not TokenKind.OPEN:
-            return restrict(member, comparator, self._value())
-        if comparator.kind not in (TokenKind.EQUAL, TokenKind.NOT_EQUAL, TokenKind.HAS):
+            expression = comparison.condition(self._value())
+        elif comparator.kind in (TokenKind.EQUAL, TokenKind.NOT_EQUAL, TokenKind.HAS):
+            self._terms -= 1  # the field is no term of its own here: each value is
+            expression = self._composite(lambda: comparison.condition(self._counted_value()))
+        else:
             raise InvalidFilter(
                 self._next.start, f"parentheses after {comparator.kind.value}", "it compares with one value"
             )
-        self._terms -= 1  # the field is no term of its own here: each value is
-        negated = comparator.kind is TokenKind.NOT_EQUAL  # of all alternatives: neither of them
-        positive = replace(comparator, kind=TokenKind.EQUAL) if negated else comparator
-        expression = self._composite(lambda: restrict(member, positive, self._counted_value()))
-        return negation(expression) if negated else expression
+        return negation(expression) if comparison.negated else expression
 
     def _counted_value(self) -> Value:
         self._start_of_leaf()

@@ -132,25 +132,37 @@ def anywhere(text: Value | Member) -> Expression:
     return Match(Path(CONTENT), Pattern(text.text, open_start=True, open_end=True), ignore_case=True)
 
 
-def restrict(member: Member, comparator: Token, value: Value) -> Expression:
-    """Return the condition that *comparator* makes of *member* and *value*. Raises ``InvalidFilter``."""
-    path = member.path()
-    if comparator.kind is TokenKind.HAS and value.is_star:
-        return Present(path)
-    _check_comparator(path, comparator)
-    if value.is_star:
-        raise InvalidFilter(value.start, "wildcard without a text", f"write {member.text}:* to ask whether it is set")
-    if comparator.kind is TokenKind.NOT_EQUAL:
-        return negation(_READERS[FIELDS[path.field]](path, TokenKind.EQUAL, value))
-    return _READERS[FIELDS[path.field]](path, comparator.kind, value)
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A field and the comparator after it, which go together; what *negated* says is left to whoever joins the conditions."""
+
+    path: Path
+    kind: TokenKind
+    negated: bool
+
+    @classmethod
+    def of(cls, member: Member, comparator: Token) -> "Comparison":
+        """Return the comparison, or raise ``InvalidFilter`` when there is no such field or it does not take *comparator*."""
+        path = member.path()
+        _check_comparator(path, comparator)
+        negated = comparator.kind is TokenKind.NOT_EQUAL
+        return cls(path, TokenKind.EQUAL if negated else comparator.kind, negated)
+
+    def condition(self, value: Value) -> Expression:
+        """Return the condition with *value*, not yet negated. Raises ``InvalidFilter``."""
+        if not value.is_star:
+            return _READERS[FIELDS[self.path.field]](self.path, self.kind, value)
+        if self.kind is TokenKind.HAS:
+            return Present(self.path)
+        raise InvalidFilter(value.start, "wildcard without a text", "write :* to ask whether a field is set")
 
 
 def _check_comparator(path: Path, comparator: Token) -> None:
     kind = FIELDS[path.field]
-    whole = kind is FieldKind.METADATA and not path.keys
-    if comparator.kind in _ORDERING and kind is FieldKind.ACCESS_LEVEL:
+    if kind is FieldKind.ACCESS_LEVEL and comparator.kind in _ORDERING:
         raise InvalidFilter(comparator.start, "access levels have no order", "compare them with = or !=")
-    if comparator.kind is not TokenKind.HAS and (whole or kind in (FieldKind.TEXTS, FieldKind.MESSAGE)):
+    takes_has = kind in _TAKE_HAS and not path.keys
+    if takes_has and comparator.kind is not TokenKind.HAS:
         problem = f"unexpected {comparator.kind.value} after {path.field}"
         raise InvalidFilter(comparator.start, problem, _TAKE_HAS[kind])
 

@@ -1,0 +1,227 @@
+"""Compiles a filter to a condition over the embedded store's table ``memories m``.
+
+Every value is a bound parameter, keys of metadata too: the text of the statement depends only on the filter's form. The condition is
+1 or 0, never NULL, so that NOT means what it says. It needs SQLite 3.46 or newer, whose JSON paths take escapes in keys, and
+the functions in ``FUNCTIONS``.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, assert_never
+
+from services.memory.filter.folding import fold
+from services.memory.filter.schema import FIELDS, METADATA, FieldKind
+from services.memory.filter.tree import (
+    And,
+    Boolean,
+    Compare,
+    Expression,
+    Filter,
+    Has,
+    Integer,
+    Match,
+    Not,
+    Null,
+    Number,
+    Or,
+    Path,
+    Pattern,
+    Present,
+    Text,
+    Time,
+)
+
+Bindings = dict[str, str | bytes | int | float]
+
+# By name, what the conditions call; all take one argument and are deterministic.
+FUNCTIONS: dict[str, Callable[[str], str]] = {"mb_fold": fold}
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_UNSET_AS_NULL = frozenset(("event_time", "valid_from", "valid_until", "expires_at"))
+_COLUMNS = {
+    **{name: f"m.{name}" for name in FIELDS if "." not in name},
+    "source.uri": "coalesce(m.source ->> '$.uri', '')",
+    "source.kind": "coalesce(m.source ->> '$.kind', '')",
+    "source.parent_memory_ids": "coalesce(m.source -> '$.parent_memory_ids', '[]')",
+}
+
+
+class _Connection(Protocol):
+    """What ``register`` needs of an apsw connection."""
+
+    def create_scalar_function(
+        self, name: str, function: Callable[..., str] | None, arguments: int, /, *, deterministic: bool
+    ) -> None: ...
+
+
+def register(connection: _Connection) -> None:
+    """Give *connection* the functions that conditions call."""
+    for name, function in FUNCTIONS.items():
+        connection.create_scalar_function(name, function, 1, deterministic=True)
+
+
+def to_sql(meaning: Filter, prefix: str = "filter_") -> tuple[str, Bindings]:
+    """Return a condition over ``memories m``, in parentheses or as one call, and its bindings, whose names start with *prefix*."""
+    compiler = _Compiler(prefix)
+    if meaning.expression is None:
+        return "1", {}
+    return f"({compiler.condition(meaning.expression)})", compiler.bindings
+
+
+class _Compiler:
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self.bindings: Bindings = {}
+
+    def condition(self, expression: Expression) -> str:  # noqa: PLR0911  # one for each node
+        match expression:
+            case And(parts):
+                return " AND ".join(f"({self.condition(part)})" for part in parts)
+            case Or(parts):
+                return " OR ".join(f"({self.condition(part)})" for part in parts)
+            case Not(part):
+                return f"NOT ({self.condition(part)})"
+            case Compare(Path(field="metadata")):
+                return self._compare_metadata(expression)
+            case Compare():
+                return self._compare_column(expression)
+            case Match():
+                return self._match(expression)
+            case Has():
+                return self._has(expression)
+            case Present(path):
+                return self._present(path)
+            case _:
+                assert_never(expression)
+
+    def _bind(self, value: str | bytes | float) -> str:
+        name = f"{self._prefix}{len(self.bindings)}"
+        self.bindings[name] = value
+        return f":{name}"
+
+    def _bind_path(self, *keys: str) -> str:
+        """Bind the JSON path of *keys*; in quotes and with JSON's escapes any key may stand in one."""
+        return self._bind("$" + "".join(f".{json.dumps(key)}" for key in keys))
+
+    def _compare_column(self, compare: Compare) -> str:
+        comparison = f"{_COLUMNS[compare.path.field]} {compare.comparator} {self._bind(_scalar(compare.literal))}"
+        return f"coalesce({comparison}, 0)" if compare.path.field in _UNSET_AS_NULL else comparison
+
+    def _compare_metadata(self, compare: Compare) -> str:
+        path = self._bind_path(*compare.path.keys)
+        kind = f"json_type(m.metadata, {path})"
+        match compare.literal:
+            case Null():
+                return f"coalesce({kind}, 'null') = 'null'"
+            case Boolean(value):
+                return f"coalesce({kind} = '{'true' if value else 'false'}', 0)"
+            case Number(value):
+                types = "('integer', 'real')"
+            case Text(value):
+                types = "('text')"
+            case literal:
+                raise AssertionError(f"metadata has no {literal}")
+        comparison = f"m.metadata ->> {path} {compare.comparator} {self._bind(value)}"
+        return f"coalesce({kind} IN {types} AND {comparison}, 0)"
+
+    def _match(self, match: Match) -> str:
+        if match.path.field != METADATA:
+            return self._fits(_COLUMNS[match.path.field], match.pattern, ignore_case=match.ignore_case)
+        path = self._bind_path(*match.path.keys)
+        fits = self._fits(f"m.metadata ->> {path}", match.pattern, ignore_case=match.ignore_case)
+        return f"coalesce(json_type(m.metadata, {path}) = 'text' AND {fits}, 0)"
+
+    def _fits(self, text: str, pattern: Pattern, *, ignore_case: bool = False) -> str:
+        """Return whether the SQL expression *text* fits; by bytes, because SQL counts characters only up to a NUL."""
+        wanted = fold(pattern.text) if ignore_case else pattern.text
+        text = f"mb_fold({text})" if ignore_case else f"({text})"
+        if pattern.open_start and pattern.open_end:
+            return f"instr({text}, {self._bind(wanted)}) > 0"
+        end = wanted.encode()
+        start = self._bind(-len(end)) if pattern.open_start else "1"
+        return f"substr(CAST({text} AS BLOB), {start}, {self._bind(len(end))}) = {self._bind(end)}"
+
+    def _has(self, has: Has) -> str:
+        if has.path.field != METADATA:
+            return _exists([f"json_each({_COLUMNS[has.path.field]}) e"], self._is("e.value", has.value))
+        tables, holder, last = self._walk(has.path.keys)
+        kind = f"json_type({holder}, {last})"
+        key = self._is("e.key", has.value) if isinstance(has.value, Text | Pattern) else "0"
+        element = self._is_element(has.value)
+        condition = f"CASE {kind} WHEN 'object' THEN {key} ELSE {element} END"
+        return _exists([*tables, f"json_each({holder}, {last}) e"], condition)
+
+    def _is_element(self, value: Text | Number | Boolean | Null | Pattern) -> str:
+        match value:
+            case Null():
+                return "e.type = 'null'"
+            case Boolean(boolean):
+                return f"e.type = '{'true' if boolean else 'false'}'"
+            case Number():
+                return f"e.type IN ('integer', 'real') AND {self._is('e.value', value)}"
+            case Text() | Pattern():
+                return f"e.type = 'text' AND {self._is('e.value', value)}"
+            case _:
+                assert_never(value)
+
+    def _is(self, column: str, value: Text | Number | Boolean | Null | Pattern) -> str:
+        if isinstance(value, Pattern):
+            return self._fits(column, value)
+        return f"{column} = {self._bind(_scalar(value))}"
+
+    def _present(self, path: Path) -> str:
+        column = _COLUMNS[path.field]
+        match FIELDS[path.field]:
+            case FieldKind.TEXT | FieldKind.ACCESS_LEVEL:
+                return f"{column} <> ''"
+            case FieldKind.INTEGER:
+                return f"{column} <> 0"
+            case FieldKind.TIME | FieldKind.MESSAGE:
+                return f"{column} IS NOT NULL"
+            case FieldKind.TEXTS:
+                return f"{column} <> '[]'"
+            case FieldKind.METADATA:
+                return self._holds_key(path.keys)
+            case kind:
+                assert_never(kind)
+
+    def _holds_key(self, keys: tuple[str, ...]) -> str:
+        if not keys:
+            return "m.metadata <> '{}'"
+        tables, holder, last = self._walk(keys)
+        there = f"json_type({holder}, {last}) IS NOT NULL"
+        return _exists(tables, there) if tables else there
+
+    def _walk(self, keys: tuple[str, ...]) -> tuple[list[str], str, str]:
+        """Return tables that lead to what may hold the last of *keys*, one such holder, and the path of that key in it.
+
+        Each table has a row for the object that a key leads to, or for every element of a list; what is no object counts as an
+        empty one.
+        """
+        tables: list[str] = []
+        holder = "m.metadata"
+        for number, key in enumerate(keys[:-1]):
+            path = self._bind_path(key)
+            inner = f"{holder} -> {path}"
+            tables.append(
+                f"json_each(CASE json_type({holder}, {path})"
+                f" WHEN 'array' THEN {inner} WHEN 'object' THEN json_array({inner}) ELSE '[]' END) s{number}"
+            )
+            holder = f"CASE s{number}.type WHEN 'object' THEN s{number}.value ELSE '{{}}' END"
+        return tables, holder, self._bind_path(*keys[-1:])
+
+
+def _exists(tables: list[str], condition: str) -> str:
+    return f"EXISTS (SELECT 1 FROM {', '.join(tables)} WHERE {condition})"  # noqa: S608  # built of constants and parameters
+
+
+def _scalar(literal: Text | Integer | Number | Boolean | Null | Time) -> str | int | float:
+    match literal:
+        case Text(value) | Integer(value) | Number(value):
+            return value
+        case Time(value):
+            return (value - _EPOCH) // _MICROSECOND
+        case _:
+            raise AssertionError(f"{literal} is not compared as a value")
