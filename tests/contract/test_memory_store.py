@@ -422,14 +422,15 @@ async def test_list_can_be_limited_to_a_bucket(store: MemoryStore) -> None:
 
 async def test_list_page_ends_early_at_its_size(store: MemoryStore) -> None:
     await fill(store, *(creation(name, "é" * 50, metadata={"k": "v" * 90}) for name in "abc"))
+    two = 2 * (await store.get(ANN, "a", NOW)).size_bytes
 
-    page = await store.list(ANN, listing(max_bytes=395))
+    page = await store.list(ANN, listing(max_bytes=two - 1))
     small = await store.list(ANN, listing(max_bytes=1))
 
     assert [memory.memory_id for memory in page.memories] == ["c"]
     assert page.more
     assert [memory.memory_id for memory in small.memories] == ["c"]
-    assert len((await store.list(ANN, listing(max_bytes=396))).memories) == 2
+    assert len((await store.list(ANN, listing(max_bytes=two))).memories) == 2
 
 
 async def test_list_says_that_nothing_follows(store: MemoryStore) -> None:

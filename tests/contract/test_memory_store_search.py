@@ -213,9 +213,10 @@ async def test_pages_join_to_the_whole_result(store: MemoryStore) -> None:
 
 async def test_page_ends_early_at_its_size(store: MemoryStore) -> None:
     await fill(store, *(creation(name, "tea" + "." * 97) for name in "abc"))
+    two = 2 * (await store.get(ANN, "a", NOW)).size_bytes
 
-    page = await store.search(ANN, vector_search(EAST, max_bytes=204))
-    next_page = await store.search(ANN, vector_search(EAST, max_bytes=204, offset=2))
+    page = await store.search(ANN, vector_search(EAST, max_bytes=two))
+    next_page = await store.search(ANN, vector_search(EAST, max_bytes=two, offset=2))
 
     assert [hit.memory.memory_id for hit in page.hits] == ["a", "b"]
     assert page.more

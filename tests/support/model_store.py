@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from services.memory.domain import keyword
@@ -235,16 +234,11 @@ def fitting(memories: Iterable[Memory], max_bytes: int) -> int:
     """Return how many of *memories* make a page; the first always does."""
     size = number = 0
     for memory in memories:
-        size += size_bytes(memory)
+        size += memory.size_bytes
         if number and size > max_bytes:
             break
         number += 1
     return number
-
-
-def size_bytes(memory: Memory) -> int:
-    """Return what a memory counts for in a page; metadata as compact JSON."""
-    return len(memory.content.encode()) + len(orjson.dumps(memory.metadata))
 
 
 def cosines_of(records: Iterable[Record], embedding: Embedding | None) -> dict[str, float]:

@@ -67,7 +67,7 @@ class ListPlan:
     """One page of the memories that the caller may see, newest first: by (created_at, memory_id) descending.
 
     *after* is the last row of the page before. *snapshot* is a store's commit number: rows created later stay out.
-    *max_bytes* ends a page early by the sum of content and metadata sizes; at least one row is always returned.
+    *max_bytes* ends a page early by the sum of ``Memory.size_bytes``; at least one row is always returned.
     """
 
     limit: int

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from google.protobuf import struct_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from memorybox.memory.v1 import memory_pb2 as pb
 from services.memory.domain.draft import FIELDS, Draft
-from services.memory.domain.memory import AccessLevel, Memory, Source
+from services.memory.domain.memory import AccessLevel, Json, Memory, Source
 from services.memory.wire import SERVER_FIELDS, draft_from_proto, memory_to_proto, merged, new_draft_from_proto
 from services.mesh.errors import InvalidInput
 
@@ -68,6 +70,31 @@ def test_every_field_of_the_contract_is_the_callers_or_the_servers() -> None:
 
 def test_empty_message_is_the_default_draft() -> None:
     assert draft_from_proto(pb.Memory()) == Draft()
+
+
+Plain = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=9) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=40,
+)
+Texts = st.lists(st.text(max_size=4), max_size=4).map(tuple)
+
+
+@given(
+    st.text(),
+    Texts,
+    st.dictionaries(st.text(max_size=3), Plain, max_size=4),
+    st.builds(Source, st.text(), st.text(), Texts),
+)
+@example("", (), {"a": [0.0] * 5000}, Source())
+@example("", (), {"a": [[]] * 5000}, Source())
+@example("", (), {str(number): 0.0 for number in range(1000)}, Source())
+def test_size_of_a_memory_is_no_less_than_its_message(
+    content: str, texts: tuple[str, ...], metadata: Json, source: Source
+) -> None:
+    memory = replace(FULL, content=content, tags=texts, reader_roles=texts, metadata=metadata, source=source)
+
+    assert memory_to_proto(memory).ByteSize() <= memory.size_bytes + 400
 
 
 def test_etag_changes_with_the_revision_and_with_the_memory() -> None:

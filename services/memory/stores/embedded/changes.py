@@ -44,7 +44,7 @@ _CLAIMANT = "SELECT doc, expires_at FROM memories WHERE owner_user = ? AND exter
 
 @dataclass(frozen=True, slots=True)
 class PreparedText:
-    """A content's terms, and its size and that of the metadata in bytes."""
+    """A content's terms, and its memory's size in an answer."""
 
     terms: Terms
     counts: Counts
@@ -82,8 +82,7 @@ def prepare(work: UnitOfWork) -> PreparedWork:
 
 def prepare_text(memory: Memory) -> PreparedText:
     """Return the terms and the size of *memory*."""
-    size = len(memory.content.encode()) + len(orjson.dumps(memory.metadata))
-    return PreparedText(*count_terms(memory.content), size)
+    return PreparedText(*count_terms(memory.content), memory.size_bytes)
 
 
 def _check_vector(vector: Vector) -> None:
