@@ -1,13 +1,23 @@
 """What the memory service needs around it in tests: an embedder without a model, and clients of its RPCs."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
+import grpc
 import numpy as np
 
+from memorybox.memory.v1 import memory_pb2, search_pb2
+from memorybox.memory.v1 import memory_service_pb2 as pb
+from memorybox.memory.v1 import memory_service_pb2_grpc as pb_grpc
+from services.memory.app import service
 from services.memory.domain.keyword import tokenize
 from services.memory.domain.memory import Embedding
-from services.memory.domain.ports import EmbeddingSpace, EmbeddingUnavailable, InputKind
+from services.memory.domain.ports import EmbeddingSpace, EmbeddingUnavailable, InputKind, MemoryStore
+from services.memory.stores.traced import TracedMemoryStore
+from tests.support.clients import CALL_S, Deployment, Pairs, plain_channel
 
 DIMENSION = 32
 SPACE = EmbeddingSpace("fake@1/32/words/none", DIMENSION, 0.5)
@@ -44,3 +54,71 @@ def vector_of(text: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
         total += np.random.default_rng(seed).standard_normal(DIMENSION)
     return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+class Client:
+    """Calls MemoryService as one user: ``client.GetMemory(request)``, each call with the user's own token and a deadline."""
+
+    def __init__(self, channel: Any, metadata: Pairs) -> None:
+        self._stub: Any = pb_grpc.MemoryServiceStub(channel)
+        self._metadata = metadata
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return partial(getattr(self._stub, method), metadata=self._metadata, timeout=CALL_S)
+
+    async def create(self, content: str, request_id: str = "", **fields: Any) -> memory_pb2.Memory:
+        """Create a memory and return it."""
+        wanted = pb.CreateMemoryRequest(memory=memory_pb2.Memory(content=content, **fields), request_id=request_id)
+        created: memory_pb2.Memory = (await self.CreateMemory(wanted)).memory
+        return created
+
+    async def get(self, memory_id: str) -> memory_pb2.Memory:
+        """Return a memory."""
+        found: memory_pb2.Memory = (await self.GetMemory(pb.GetMemoryRequest(memory_id=memory_id))).memory
+        return found
+
+    async def listed(self, **fields: Any) -> list[str]:
+        """Return the contents of one page."""
+        page = await self.ListMemories(pb.ListMemoriesRequest(**fields))
+        return [memory.content for memory in page.memories]
+
+    async def search(self, query: str = "", **fields: Any) -> search_pb2.SearchMemoriesResponse:
+        """Search."""
+        found: search_pb2.SearchMemoriesResponse
+        found = await self.SearchMemories(search_pb2.SearchMemoriesRequest(query=query, **fields))
+        return found
+
+    async def found(self, query: str = "", **fields: Any) -> list[str]:
+        """Return the contents of one page of hits."""
+        return [hit.memory.content for hit in (await self.search(query, **fields)).hits]
+
+
+class World:
+    """A memory service that serves in this process, and its users: Ann, Bob, and Nina, who is a nurse."""
+
+    def __init__(self, deployment: Deployment, channel: grpc.aio.Channel, embedder: FakeEmbedder) -> None:
+        self.channel = channel
+        self.embedder = embedder
+        self._deployment = deployment
+        self.ann, self.bob, self.nina = self.user("ann"), self.user("bob"), self.user("nina", "NURSE")
+
+    def user(self, name: str, *roles: str) -> Client:
+        """Return the client of a user."""
+        return Client(self.channel, self.metadata(name, *roles))
+
+    def metadata(self, name: str, *roles: str) -> Pairs:
+        """Return what proves who calls."""
+        return self._deployment.bearer("memory", name, roles)
+
+
+@asynccontextmanager
+async def memory_world(deployment: Deployment, store: MemoryStore) -> AsyncIterator[World]:
+    """Serve the memory service over *store* and a fake embedder."""
+    embedder = FakeEmbedder()
+    async with (
+        deployment.serving(
+            "memory", lambda mesh: service(TracedMemoryStore(store, mesh.telemetry), embedder)
+        ) as running,
+        plain_channel(running.target) as channel,
+    ):
+        yield World(deployment, channel, embedder)
