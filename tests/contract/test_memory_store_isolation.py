@@ -1,5 +1,6 @@
 """What every memory store promises of who may see and do what: what a caller may not see does not exist for them."""
 
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -40,18 +41,24 @@ PLANS = [
 ]
 
 
+async def is_found(read: Awaitable[object]) -> bool:
+    """Tell whether *read* finds its memory."""
+    try:
+        await read
+    except MemoryNotFound:
+        return False
+    return True
+
+
 async def sees(store: MemoryStore, caller: Caller, memory_id: str) -> bool:
     """Tell whether *caller* sees a memory, after making sure that all reads agree."""
     by_list = memory_id in await listed(store, caller)
     by_search = memory_id in await found(store, caller, hybrid_search("tea", EAST))
     by_vector = memory_id in await found(store, caller, vector_search(EAST))
     by_words = memory_id in await found(store, caller, keyword_search("tea"))
-    try:
-        by_id = (await store.get(caller, memory_id, NOW)).memory_id == memory_id
-        await store.get_embedding(caller, memory_id, NOW)
-    except MemoryNotFound:
-        by_id = False
-    assert [by_list, by_search, by_vector, by_words] == [by_id] * 4
+    by_id = await is_found(store.get(caller, memory_id, NOW))
+    has_vector = await is_found(store.get_embedding(caller, memory_id, NOW))
+    assert [by_list, by_search, by_vector, by_words, has_vector] == [by_id] * 5
     return by_id
 
 

@@ -1,7 +1,8 @@
 """The search indexes of all partitions, changed by one writer, read by many at fixed moments."""
 
+import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 
@@ -10,6 +11,8 @@ from services.memory.stores.embedded.entry import IndexChange, IndexEntry, Parti
 from services.memory.stores.embedded.partition import Partition
 from services.memory.stores.embedded.segment import Segment, Vocabulary, Words, merge_segments
 from services.mesh.caller import Caller
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class MemoryIndex:
                 with self._lock:
                     partition.replace_tail(sealed)
             if partition.worth_merging():
-                self._merger.submit(self._merge, partition)
+                self._merger.submit(self._merge, partition).add_done_callback(_report)
         self._untidy.clear()
 
     def close(self) -> None:
@@ -102,6 +105,12 @@ class MemoryIndex:
             for role in key.reader_roles:
                 self._by_role.setdefault(role, []).append(partition)
         return partition
+
+
+def _report(merge: Future[None]) -> None:
+    # Searches stay right without the merge, only slower, and a later one tries again.
+    if not merge.cancelled() and merge.exception() is not None:
+        _log.error("merging index segments failed", exc_info=merge.exception())
 
 
 def _net_effect(changes: Sequence[IndexChange]) -> tuple[list[Removal], dict[PartitionKey, list[IndexEntry]]]:

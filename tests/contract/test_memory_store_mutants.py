@@ -1,0 +1,154 @@
+"""The suite can fail: stores that break one promise each are caught by the test that is named for it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from services.memory.domain.memory import Embedding, Memory
+from services.memory.domain.ports import Create, ListPage, ListPlan, MemoryStore, SearchPage, SearchPlan, UnitOfWork
+from services.mesh.caller import Caller
+from services.mesh.errors import MemoryBoxError
+from tests.contract import test_memory_store as basics
+from tests.contract import test_memory_store_isolation as isolation
+from tests.contract import test_memory_store_search as searching
+from tests.support.memories import EAST, hybrid_search, vector_search
+from tests.support.model_store import ModelMemoryStore, Record
+
+Promise = Callable[[MemoryStore], Awaitable[None]]
+
+
+class ShowsEverything(ModelMemoryStore):
+    """Reads by id without asking who reads."""
+
+    async def get(self, caller: Caller, memory_id: str, now: datetime) -> Memory:
+        return self.records[memory_id].memory
+
+
+class CountsEverything(ModelMemoryStore):
+    """Counts what the caller may not see."""
+
+    async def count(self, caller: Caller, now: datetime) -> int:
+        return len(self.records)
+
+
+class FiltersAfterPaging(ModelMemoryStore):
+    """Cuts the page first and removes what the caller may not see afterwards."""
+
+    async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
+        owners = {record.memory.owner_user for record in self.records.values()}
+        pages = [await super(FiltersAfterPaging, self).list(Caller(owner), plan) for owner in owners]
+        rows = sorted((m for page in pages for m in page.memories), key=lambda m: (m.created_at, m.memory_id))[::-1]
+        kept = tuple(m for m in rows[: plan.limit] if m.owner_user == caller.user)
+        return ListPage(kept, len(rows) > plan.limit, self.seq)
+
+
+class GlobalStatistics(ModelMemoryStore):
+    """Takes keyword statistics over all rows: other owners' writes shift scores."""
+
+    async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
+        page = await super().search(caller, plan)
+        factor = 1.0 + len(self.records) / 1e6
+        return replace(page, hits=tuple(replace(hit, rank_score=hit.rank_score * factor) for hit in page.hits))
+
+
+class MixesSpaces(ModelMemoryStore):
+    """Compares vectors of different spaces."""
+
+    async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
+        if plan.embedding is not None:
+            space, kept = plan.embedding.space, self.records
+            self.records = {
+                name: replace(record, embedding=Embedding(space, record.embedding.vector))
+                for name, record in kept.items()
+            }
+            try:
+                return await super().search(caller, plan)
+            finally:
+                self.records = kept
+        return await super().search(caller, plan)
+
+
+class KeepsHalf(ModelMemoryStore):
+    """Applies changes one by one, so that a failing unit leaves its first half."""
+
+    async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
+        done: list[Memory] = []
+        for change in work.changes:
+            done += await super().apply(UnitOfWork(work.caller, (change,)))
+        return tuple(done)
+
+
+class CreatesTwice(ModelMemoryStore):
+    """Takes a repeated request for a new one."""
+
+    async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
+        for change in work.changes:
+            if isinstance(change, Create):
+                self.records.pop(change.memory.memory_id, None)
+        return await super().apply(work)
+
+
+class IgnoresSnapshots(ModelMemoryStore):
+    """Lets later creations into a page that belongs to an earlier moment."""
+
+    def _all_visible(self, caller: Caller, now: datetime, snapshot: int | None) -> list[Record]:
+        return super()._all_visible(caller, now, None)
+
+
+class NeverExpires(ModelMemoryStore):
+    """Forgets about expiry when it counts rows."""
+
+    def _all_visible(self, caller: Caller, now: datetime, snapshot: int | None) -> list[Record]:
+        return super()._all_visible(caller, datetime.min.replace(tzinfo=now.tzinfo), snapshot)
+
+
+class BreaksTiesAtRandom(ModelMemoryStore):
+    """Orders equal ranks by memory id alone."""
+
+    async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
+        page = await super().search(caller, plan)
+        return replace(page, hits=tuple(sorted(page.hits, key=lambda hit: (-hit.rank_score, hit.memory.memory_id))))
+
+
+class SplitsNothing(ModelMemoryStore):
+    """Ends pages by number of rows only."""
+
+    async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
+        return await super().list(caller, replace(plan, max_bytes=1 << 60))
+
+
+async def _bit_identity(store: MemoryStore) -> None:
+    await isolation.test_other_owners_writes_leave_scores_bit_identical(store, hybrid_search("tea password", EAST))
+
+
+async def _bit_identity_of_vectors(store: MemoryStore) -> None:
+    await isolation.test_other_owners_writes_leave_scores_bit_identical(store, vector_search(EAST))
+
+
+MUTANTS: list[tuple[type[ModelMemoryStore], Promise]] = [
+    (ShowsEverything, isolation.test_private_memory_exists_for_its_owner_alone),
+    (CountsEverything, isolation.test_other_owners_writes_change_no_list_or_count),
+    (FiltersAfterPaging, isolation.test_other_owners_writes_change_no_list_or_count),
+    (GlobalStatistics, _bit_identity),
+    (GlobalStatistics, _bit_identity_of_vectors),
+    (MixesSpaces, searching.test_vectors_of_two_spaces_are_never_compared),
+    (KeepsHalf, basics.test_unit_of_work_leaves_nothing_when_one_change_fails),
+    (CreatesTwice, basics.test_create_answers_with_the_stored_memory_when_repeated),
+    (IgnoresSnapshots, basics.test_list_leaves_out_what_was_created_after_its_snapshot),
+    (IgnoresSnapshots, searching.test_later_creations_stay_out_of_a_snapshot),
+    (NeverExpires, basics.test_expired_memory_is_gone_from_its_time_on),
+    (BreaksTiesAtRandom, searching.test_equal_ranks_are_ordered_by_youth_then_id),
+    (SplitsNothing, basics.test_list_page_ends_early_at_its_size),
+]
+
+
+@pytest.mark.parametrize(
+    ("mutant", "promise"), [pytest.param(*case, id=f"{case[0].__name__}-{case[1].__name__}") for case in MUTANTS]
+)
+async def test_broken_store_is_caught(mutant: type[ModelMemoryStore], promise: Promise) -> None:
+    await promise(ModelMemoryStore())
+
+    with pytest.raises((AssertionError, MemoryBoxError, pytest.fail.Exception)):
+        await promise(mutant())
