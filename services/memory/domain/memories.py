@@ -119,6 +119,7 @@ class Memories:
 
         Raises ``InvalidInput``, ``MemoryNotFound``, ``NotOwner``, ``EtagMismatch``, ``ExternalIdTaken``, ``EmbeddingUnavailable``.
         """
+        _id(memory_id, "memory.memory_id")
         for attempt in range(1, UPDATE_ATTEMPTS + 1):
             current = await self.get(caller, memory_id)
             if etag and etag != current.etag:
@@ -224,7 +225,7 @@ def _check_batch(items: Sequence[NewMemory | MemoryBoxError]) -> None:
     raise InvalidInput(f"requests {description}", violations=[Violation("requests", description)])
 
 
-def _id(memory_id: str) -> str:
+def _id(memory_id: str, field: str = "memory_id") -> str:
     if not memory_id:
-        raise InvalidInput("memory_id must be given", violations=[Violation("memory_id", "must be given")])
+        raise InvalidInput(f"{field} must be given", violations=[Violation(field, "must be given")])
     return memory_id
