@@ -105,6 +105,8 @@ class Member:
         for segment in self.segments:
             if segment.kind is TokenKind.WORD and segment.stars:
                 raise InvalidFilter(segment.stars[0].position, "wildcard in a name", "put a key that has a * in quotes")
+            if "\0" in segment.text:  # SQLite, for one, takes it for the end of a key
+                raise InvalidFilter(segment.start, "U+0000 in a key", "such keys cannot be filtered by")
         return path
 
 

@@ -2,7 +2,7 @@
 
 Every value is a bound parameter, keys of metadata too: the text of the statement depends only on the filter's form. The condition is
 1 or 0, never NULL, so that NOT means what it says. It needs SQLite 3.46 or newer, whose JSON paths take escapes in keys, and
-the functions in ``FUNCTIONS``.
+the functions in ``FUNCTIONS``. Of a stored key that holds U+0000 its paths see only what stands before.
 """
 
 import json
@@ -141,7 +141,8 @@ class _Compiler:
             return f"instr({text}, {self._bind(wanted)}) > 0"
         end = wanted.encode()
         start = self._bind(-len(end)) if pattern.open_start else "1"
-        return f"substr(CAST({text} AS BLOB), {start}, {self._bind(len(end))}) = {self._bind(end)}"
+        # IS, because SQLite's substr of an empty BLOB is NULL.
+        return f"substr(CAST({text} AS BLOB), {start}, {self._bind(len(end))}) IS {self._bind(end)}"
 
     def _has(self, has: Has) -> str:
         if has.path.field != METADATA:

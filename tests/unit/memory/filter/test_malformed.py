@@ -301,6 +301,7 @@ MALFORMED: dict[str, list[str]] = {
     "source has no field": ["source:‸x", "source:‸metadata", 'source:‸""', "source:‸3", "source:(uri OR ‸url)"],
     "too many keys": ["metadata.a.b.c.d.e.f.g.h.‸i = 1", "metadata.a.b.c.d.e.f.g.h.‸i.j:*"],
     "wildcard in a name": ["metadata.a‸* = 3", "metadata.‸*.b = 3", "metadata.a.b‸*:x"],
+    "U+0000 in a key": [r'metadata.‸"\u0000" = 1', r"metadata.a.‸'b\u0000c':*"],
     "wildcard within a text": [
         "bucket = a‸*b",
         'bucket = "a‸**"',
