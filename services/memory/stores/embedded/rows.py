@@ -39,9 +39,9 @@ _VISIBLE_PARTITIONS = """
   UNION SELECT partition_id FROM partition_roles WHERE role IN (SELECT value FROM json_each(:roles))
 """
 # An absent id joins partition 0, which nobody sees, and one comparison weighs every condition after the join: hidden, deleted,
-# expired and absent ids take the same steps.
+# expired and absent ids take the same steps. The index alone answers it; only a visible memory's row is read.
 _GET = f"""
-  SELECT {_COLUMNS} FROM (SELECT 1) LEFT JOIN memories m ON m.memory_id = :memory_id
+  SELECT {_COLUMNS} FROM (SELECT 1) LEFT JOIN memories m INDEXED BY memories_access ON m.memory_id = :memory_id
   JOIN partitions p ON p.partition_id = coalesce(m.partition_id, 0)
   WHERE min(1, {_WAYS}) > (m.delete_time IS NOT NULL) + (coalesce(m.expires_at, {NEVER}) <= :now)
 """  # noqa: S608  # built of constants

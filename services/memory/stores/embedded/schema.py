@@ -90,4 +90,7 @@ CREATE TABLE changes (
 ) STRICT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)  # migration n is the n-th
+# Decides who sees an id without touching its row, which an absent id does not have.
+_ACCESS = "CREATE INDEX memories_access ON memories (memory_id, partition_id, delete_time, expires_at)"
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ACCESS)  # migration n is the n-th
