@@ -48,7 +48,8 @@ class EmbeddingServiceEmbedder:
                 response = await self._stub.ListEmbeddingModels(pb.ListEmbeddingModelsRequest(), timeout=BASE_TIMEOUT_S)
             except grpc.aio.AioRpcError as error:
                 raise _unavailable(error) from error
-            self._remember(response.models[0])
+            if response.models:  # the active one is the first
+                self._remember(response.models[0])
         if self._space is None:
             raise EmbeddingUnavailable("the embedding service names no active space", retry_after_s=RETRY_AFTER_S)
         return self._space
