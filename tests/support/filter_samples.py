@@ -157,7 +157,7 @@ def random_memory(random: Random, memory_id: str) -> Memory:
         access_level=random.choice(list(AccessLevel)),
         reader_roles=_texts(random),
         superseded_by=text(),
-        metadata={key: _json(random, 3) for key in random.sample(KEYS, random.randint(0, 6))},
+        metadata={key: _json(random, 3) for key in _keys(random, random.randint(0, 6))},
         tags=_texts(random),
         source=random.choice([None, Source(), Source(text(), text(), _texts(random))]),
         embedding_space=text(),
@@ -178,6 +178,15 @@ def _pick(random: Random, pool: tuple[Any, ...]) -> Callable[[], Any]:
     return lambda: random.choice(pool)
 
 
+def _keys(random: Random, count: int) -> list[str]:
+    """Return keys, most of them so common that memories and filters meet."""
+    return [random.choice(("a", "b") if random.random() < 0.7 else KEYS) for _ in range(count)]
+
+
+def _number(random: Random) -> float:
+    return random.choice((0.0, 1.0, 3.0) if random.random() < 0.5 else NUMBERS)
+
+
 def _texts(random: Random) -> tuple[str, ...]:
     return tuple(random.sample(TEXTS, random.randint(0, 4)))
 
@@ -187,16 +196,16 @@ def _json(random: Random, depth: int) -> Any:  # noqa: PLR0911  # one for each k
         case 0 | 1:
             return random.choice(TEXTS)
         case 2:
-            number = random.choice(NUMBERS)
+            number = _number(random)
             return int(number) if number.is_integer() and abs(number) <= 2**53 and random.random() < 0.5 else number
         case 3:
             return random.choice((True, False))
         case 4:
             return None
         case 5:
-            return random.choice(({}, [], "a", 3, [3, "a", None, True, [3]]))
+            return random.choice(({}, [], "a", 3, [3, "3", None, True, [3]], [True, False, "a"], [1, 0, "AND"]))
         case 6:
-            return {key: _json(random, depth - 1) for key in random.sample(KEYS, random.randint(0, 4))}
+            return {key: _json(random, depth - 1) for key in _keys(random, random.randint(0, 4))}
         case _:
             return [_json(random, depth - 1) for _ in range(random.randint(0, 4))]
 
@@ -241,8 +250,8 @@ def _of_list(random: Random) -> Condition:
 
 def _of_metadata(random: Random) -> Condition:
     length = random.choice((1, 1, 1, 2, 2, 3, 8))
-    path = Path("metadata", tuple(random.choice(KEYS[:5] if length > 1 else KEYS) for _ in range(length)))
-    literals = (Text(random.choice(TEXTS)), Number(random.choice(NUMBERS)), Boolean(random.random() < 0.5), Null())
+    path = Path("metadata", tuple(_keys(random, length)))
+    literals = (Text(random.choice(TEXTS)), Number(_number(random)), Boolean(random.random() < 0.5), Null())
     match random.randrange(6):
         case 0:
             return Present(random.choice((path, Path("metadata"))))
