@@ -17,7 +17,7 @@ from services.memory.domain.keyword import tokenize
 from services.memory.domain.memory import Embedding
 from services.memory.domain.ports import EmbeddingSpace, EmbeddingUnavailable, InputKind, MemoryStore
 from services.memory.stores.traced import TracedMemoryStore
-from tests.support.clients import CALL_S, Deployment, Pairs, plain_channel
+from tests.support.clients import CALL_S, Deployment, Pairs, Running, plain_channel
 
 DIMENSION = 32
 SPACE = EmbeddingSpace("fake@1/32/words/none", DIMENSION, 0.5)
@@ -96,7 +96,10 @@ class Client:
 class World:
     """A memory service that serves in this process, and its users: Ann, Bob, and Nina, who is a nurse."""
 
-    def __init__(self, deployment: Deployment, channel: grpc.aio.Channel, embedder: FakeEmbedder) -> None:
+    def __init__(
+        self, deployment: Deployment, running: Running, channel: grpc.aio.Channel, embedder: FakeEmbedder
+    ) -> None:
+        self.running = running
         self.channel = channel
         self.embedder = embedder
         self._deployment = deployment
@@ -110,6 +113,10 @@ class World:
         """Return what proves who calls."""
         return self._deployment.bearer("memory", name, roles)
 
+    def metrics_text(self) -> str:
+        """Return the service's metrics."""
+        return self.running.mesh.telemetry.metrics_text().decode()
+
 
 @asynccontextmanager
 async def memory_world(deployment: Deployment, store: MemoryStore) -> AsyncIterator[World]:
@@ -121,4 +128,4 @@ async def memory_world(deployment: Deployment, store: MemoryStore) -> AsyncItera
         ) as running,
         plain_channel(running.target) as channel,
     ):
-        yield World(deployment, channel, embedder)
+        yield World(deployment, running, channel, embedder)
