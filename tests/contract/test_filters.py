@@ -3,14 +3,17 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import apsw
 import pytest
 
 from services.memory.domain.memory import Memory, Source
-from services.memory.filter import Filter, parse, unparse
+from services.memory.filter import EVERYTHING, Filter, InvalidFilter, parse, unparse
 from services.memory.filter.sql import register, to_sql
 from services.memory.stores.embedded.database import migrate
 from services.memory.stores.embedded.rows import memory_to_row
@@ -252,6 +255,35 @@ def test_not_turns_every_answer_around(tea: Rows, text: str) -> None:
 
     assert not interpret(meaning, TEA)
     assert tea.answers(meaning) == [0]
+
+
+DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "filter.md").read_text()
+NUMBERED: tuple[dict[str, Any], ...] = ({}, {"n": None}, {"n": "3"}, {"n": 3}, {"n": [3]})
+ANSWERS = re.findall(
+    r"^\| `(.+)` \| (yes|no) \| (yes|no) \| (yes|no) \| (yes|no) \| (yes|no) \|$", DOCUMENTATION, re.MULTILINE
+)
+
+
+def test_documented_answers_about_missing_and_mistyped_values_are_the_real_ones() -> None:
+    memories = [replace(TEA, memory_id=str(number), metadata=metadata) for number, metadata in enumerate(NUMBERED)]
+    assert len(ANSWERS) == 8
+
+    with table(memories) as rows:
+        for text, *answers in ANSWERS:
+            meaning = parse(text)
+            assert [interpret(meaning, memory) for memory in memories] == [answer == "yes" for answer in answers], text
+            assert rows.answers(meaning) == [int(answer == "yes") for answer in answers], text
+
+
+def test_documented_examples_are_filters_and_documented_errors_are_errors() -> None:
+    examples, errors = re.findall(r"^```\n(.*?)^```$", DOCUMENTATION, re.MULTILINE | re.DOTALL)
+
+    for text in examples.splitlines():
+        assert parse(text) != EVERYTHING
+    for wrong, message in zip(("creatd_at > 5", "access_level = private"), errors.splitlines(), strict=True):
+        with pytest.raises(InvalidFilter) as caught:
+            parse(wrong)
+        assert caught.value.message == message
 
 
 INJECTIONS = [

@@ -70,7 +70,7 @@ def resolve(segments: Sequence[str]) -> Path | None:
 
 def suggestion(segments: Sequence[str]) -> str:
     """Return what a caller who wrote *segments* should do, knowing that ``resolve`` knows no such field."""
-    for length in range(len(segments) - 1, 0, -1):
+    for length in range(min(len(segments) - 1, 2), 0, -1):  # no field's name has more than two parts
         known = resolve(segments[:length])
         if known is not None and FIELDS[known.field] is not FieldKind.MESSAGE:
             return f"{known.field} has no fields of its own"
