@@ -14,6 +14,7 @@ import apsw
 
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.ports import ListPage, ListPlan, SearchHit, SearchPage, SearchPlan, StoreSecrets, UnitOfWork
+from services.memory.stores.embedded.answer import Answer
 from services.memory.stores.embedded.changes import prepare
 from services.memory.stores.embedded.checkpoint import START_BYTES, Checkpointer
 from services.memory.stores.embedded.database import (
@@ -46,7 +47,7 @@ from services.mesh.errors import BackendUnavailable, DataLoss
 _READERS = 2  # a search holds the interpreter for most of its time: with 4, 50 callers at once got a fifth less done
 _TRIES = 3  # of a search whose rows changed between index and row
 
-Answer = TypeVar("Answer")
+Found = TypeVar("Found")
 
 
 class EmbeddedMemoryStore:
@@ -113,8 +114,10 @@ class EmbeddedMemoryStore:
 
     async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
         """Commit *work* durably; see ``MemoryStore``. Cancelling the caller leaves the work whole: done, or not begun."""
-        queued = await self._in_thread(lambda: self._writer.submit(prepare(work)))
-        return await asyncio.wrap_future(queued)
+        self._check_open()
+        answer = Answer()
+        self._readers.submit(lambda: self._writer.submit(prepare(work), answer)).add_done_callback(answer.fail_with)
+        return await answer.future
 
     async def get(self, caller: Caller, memory_id: str, now: datetime) -> Memory:
         """Return one memory, or raise ``MemoryNotFound``."""
@@ -141,15 +144,18 @@ class EmbeddedMemoryStore:
         """Return how many memories *caller* may see."""
         return await self._read(lambda connection: count_visible(connection, caller, now))
 
-    async def _read(self, read: Callable[[apsw.Connection], Answer]) -> Answer:
+    async def _read(self, read: Callable[[apsw.Connection], Found]) -> Found:
         return await self._in_thread(partial(self._with_connection, read))
 
-    async def _in_thread(self, call: Callable[[], Answer]) -> Answer:
-        if self._closed:
-            raise BackendUnavailable("the memory store is closed")
+    async def _in_thread(self, call: Callable[[], Found]) -> Found:
+        self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
-    def _with_connection(self, read: Callable[[apsw.Connection], Answer]) -> Answer:
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BackendUnavailable("the memory store is closed")
+
+    def _with_connection(self, read: Callable[[apsw.Connection], Found]) -> Found:
         connection = self._idle.get()
         try:
             with translated_errors():

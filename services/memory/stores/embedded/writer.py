@@ -1,30 +1,31 @@
 """The one writer: collects concurrent units of work and commits them with one sync of the disk."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Lock
 
 import apsw
 
-from services.memory.domain.memory import Memory
+from services.memory.stores.embedded.answer import Answer, deliver
 from services.memory.stores.embedded.changes import ChangeWriter, Outcome, PreparedWork
 from services.memory.stores.embedded.database import translated_errors
 from services.memory.stores.embedded.entry import IndexChange
 from services.memory.stores.embedded.index import MemoryIndex
 from services.mesh.errors import BackendUnavailable, MemoryBoxError
 
+_log = logging.getLogger(__name__)
+
 _BATCH_UNITS = 256
 _BATCH_BYTES = 16 << 20  # of contents: bounds a commit's time and the log's growth
-
-Result = tuple[Memory, ...]
 
 
 @dataclass(slots=True)
 class _Job:
     work: PreparedWork
-    future: Future[Result] = field(default_factory=Future)
+    answer: Answer
     outcomes: Sequence[Outcome] = ()
     error: Exception | None = None
 
@@ -35,7 +36,7 @@ class _Job:
 class GroupWriter:
     """Applies units of work in order of arrival, each whole or not at all, on one thread and one connection.
 
-    A unit's future resolves when its commit is on the disk and the indexes show it. *after_commit* is told of every commit.
+    A unit is answered when its commit is on the disk and the indexes show it. *after_commit* is told of every commit.
     """
 
     def __init__(
@@ -58,15 +59,13 @@ class GroupWriter:
         """Why no more writes are taken, if so."""
         return self._failure
 
-    def submit(self, work: PreparedWork) -> Future[Result]:
-        """Queue *work*. A future cancelled before its turn leaves no trace; later cancelling has no effect on the work."""
-        job = _Job(work)
+    def submit(self, work: PreparedWork, answer: Answer) -> None:
+        """Queue *work*. If its answer is abandoned before its turn it leaves no trace, afterwards it is done all the same."""
         with self._lock:
-            self._queue.append(job)
+            self._queue.append(_Job(work, answer))
             if not self._draining:
                 self._draining = True
-                self._executor.submit(self._drain)
-        return job.future
+                self._executor.submit(self._drain).add_done_callback(_report)
 
     def close(self) -> None:
         """Finish what is queued; nothing may be submitted any more."""
@@ -76,18 +75,21 @@ class GroupWriter:
 
     def _drain(self) -> None:
         jobs = self._take_batch()
+        answers = [job.answer for job in jobs]
         try:
-            self._commit(jobs)
+            try:
+                self._commit(jobs)
+            finally:
+                for answer in answers:
+                    answer.set(BackendUnavailable("the write failed; it is safe to repeat it"))
+                deliver(answers)
             self._index.tidy()
             self._after_commit()
         finally:
-            for job in jobs:
-                if not job.future.done():
-                    job.future.set_exception(BackendUnavailable("the write failed; it is safe to repeat it"))
             with self._lock:
                 self._draining = bool(self._queue)
                 if self._draining:
-                    self._executor.submit(self._drain)
+                    self._executor.submit(self._drain).add_done_callback(_report)
 
     def _take_batch(self) -> list[_Job]:
         jobs: list[_Job] = []
@@ -95,7 +97,7 @@ class GroupWriter:
         with self._lock:
             while self._queue and len(jobs) < _BATCH_UNITS and size < _BATCH_BYTES:
                 job = self._queue.popleft()
-                if job.future.set_running_or_notify_cancel():
+                if not job.answer.future.cancelled():
                     jobs.append(job)
                     size += job.size_bytes()
         return jobs
@@ -103,7 +105,7 @@ class GroupWriter:
     def _commit(self, jobs: Sequence[_Job]) -> None:
         if self._failure is not None:
             for job in jobs:
-                job.future.set_exception(BackendUnavailable(self._failure))
+                job.answer.set(BackendUnavailable(self._failure))
             return
         before = self._changes.seq
         try:
@@ -113,13 +115,13 @@ class GroupWriter:
         except MemoryBoxError as error:
             self._changes.seq = before
             for job in jobs:
-                job.future.set_exception(error)
+                job.answer.set(error)
             return
         for job in jobs:
             if job.error is None:
-                job.future.set_result(tuple(outcome.memory for outcome in job.outcomes))
+                job.answer.set(tuple(outcome.memory for outcome in job.outcomes))
             else:
-                job.future.set_exception(job.error)
+                job.answer.set(job.error)
 
     def _write(self, jobs: Sequence[_Job]) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -157,4 +159,12 @@ class GroupWriter:
         changes: list[IndexChange] = [
             outcome.index_change for job in jobs for outcome in job.outcomes if outcome.index_change is not None
         ]
+        self._failure = "the indexes could not follow a commit; writes stop until the store is opened again"
         self._index.publish(changes, self._changes.seq)
+        self._failure = None
+
+
+def _report(drained: Future[None]) -> None:
+    # Whoever waited has been answered; what is queued goes on.
+    if not drained.cancelled() and drained.exception() is not None:
+        _log.error("a group of writes failed", exc_info=drained.exception())
