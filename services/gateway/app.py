@@ -77,6 +77,8 @@ def memorybox_options(settings: GatewaySettings) -> Options:
     return Options(
         default_routes=False,
         emit_defaults=True,
+        emit_empty_details=True,
+        inexact_integers="reject",
         header_fields=(("If-Match", "etag"), ("Idempotency-Key", "request_id")),
         allowed_headers=("x-request-id", "accept-language"),
         denied_metadata=IDENTITY_METADATA,

@@ -27,6 +27,7 @@ def is_status(reply: Reply, code: int) -> bool:
         reply.headers["Content-Type"].startswith("application/json")
         and reply.json["code"] == code
         and isinstance(reply.json["message"], str)
+        and isinstance(reply.json["details"], list)
     )
 
 

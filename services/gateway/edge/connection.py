@@ -11,12 +11,13 @@ from aiohttp.http_parser import HttpRequestParser
 
 from services.gateway.edge.headers import SERVER, secure
 from services.gateway.edge.refusals import refuse
+from services.gateway.transcoder.errors import status_json
 from services.mesh.errors import FailedPrecondition
 
 log = logging.getLogger(__name__)
 
 LINGER_S = 5.0  # how long the rest of a refused body is read, so that the answer arrives
-_BUSY_BODY = b'{"code":14,"message":"too many connections"}'
+_BUSY_BODY = status_json(refuse(503, "too many connections", reason="TOO_MANY_CONNECTIONS").status)
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nServer: %b\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
     b"X-Content-Type-Options: nosniff\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"

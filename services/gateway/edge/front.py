@@ -120,7 +120,7 @@ class Front:
     def _refused(self, error: Exception, request: web.Request, exchange: Exchange) -> web.Response:
         if isinstance(error, HttpError):
             exchange.reason = reason_of(error)
-            response = error.response()
+            response = error.response(self._behind.transcoder.codec)
             if response.headers.get("Connection") == "close":
                 response.force_close()
             if error.http_status == _TOO_SLOW and isinstance(request.protocol, EdgeConnection):
@@ -129,17 +129,18 @@ class Front:
         if isinstance(error, MemoryBoxError):
             return self._cannot_call(error, exchange)
         if isinstance(error, web.HTTPException):
-            return from_aiohttp(error).response()
+            return from_aiohttp(error).response(self._behind.transcoder.codec)
         log.error("unhandled error", exc_info=error)
-        return refuse(500, f"internal error (request {exchange.trace_id})", reason="INTERNAL").response()
+        internal = refuse(500, f"internal error (request {exchange.trace_id})", reason="INTERNAL")
+        return internal.response(self._behind.transcoder.codec)
 
-    @staticmethod
-    def _cannot_call(error: MemoryBoxError, exchange: Exchange) -> web.Response:
+    def _cannot_call(self, error: MemoryBoxError, exchange: Exchange) -> web.Response:
         exchange.reason = error.reason
         if isinstance(error, KeysMissing | KeyNotFound):
             log.error("cannot sign calls: %s", error)
-            return refuse(503, "the gateway cannot vouch for callers", reason=error.reason, retry_after_s=1).response()
-        return error_response(to_status(error))
+            busy = refuse(503, "the gateway cannot vouch for callers", reason=error.reason, retry_after_s=1)
+            return busy.response(self._behind.transcoder.codec)
+        return error_response(to_status(error), codec=self._behind.transcoder.codec)
 
     async def _serve(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
         if request.method == "CONNECT":

@@ -31,13 +31,18 @@ class JsonCodec:
     def __init__(self, pool: DescriptorPool, options: Options) -> None:
         self._options = options
         self._readers = Readers(pool, ignore_unknown=options.unknown_json == "ignore")
-        add_readers(self._readers)
+        add_readers(self._readers, exact=options.inexact_integers == "reject")
         style = Style(
             emit_defaults=options.emit_defaults,
             preserve_proto_field_names=options.preserve_proto_field_names,
             enums_as_ints=options.enums_as_ints,
         )
         self._writers = Writers(pool, style)
+
+    @property
+    def emits_empty_details(self) -> bool:
+        """Whether errors without details say so."""
+        return self._options.emit_empty_details
 
     def decode(self, message_class: type[Message], body: bytes) -> Message:
         """Return the message that *body* writes in JSON."""

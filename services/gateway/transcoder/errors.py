@@ -183,7 +183,7 @@ def status_json(status: status_pb2.Status, codec: JsonCodec | None = None) -> by
     message = status.message[: MAX_BODY_BYTES // 4]  # a character is at most four bytes
     while True:
         body: dict[str, Any] = {"code": status.code, "message": message}
-        if details:
+        if details or (codec is not None and codec.emits_empty_details):
             body["details"] = details
         printed = orjson.dumps(body)
         if len(printed) <= MAX_BODY_BYTES or not details:

@@ -36,8 +36,12 @@ class Options:
     """Accept ``field[key]=value`` for map fields."""
     unknown_json: Policy = "reject"
     """What to do with a JSON member that names no field."""
+    inexact_integers: Policy = "ignore"
+    """What to do with whole numbers beyond 2^53 in a Struct, which a double would round."""
     emit_defaults: bool = False
     """Print fields without presence also when they hold their default."""
+    emit_empty_details: bool = False
+    """Print ``details`` of errors also when there are none."""
     preserve_proto_field_names: bool = False
     """Print proto names instead of lowerCamelCase; both are always read."""
     enums_as_ints: bool = False

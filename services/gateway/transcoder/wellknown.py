@@ -20,8 +20,12 @@ SPECIAL_IN_ANY = TEXT_MESSAGES | JSON_MESSAGES | {ANY}
 """Types that an Any carries under ``value`` instead of inline."""
 
 
-def add_readers(readers: Readers) -> None:
-    """Teach *readers* every well-known type."""
+MAX_EXACT_INTEGER = 2**53
+"""Beyond it a double is no longer exact."""
+
+
+def add_readers(readers: Readers, *, exact: bool = False) -> None:
+    """Teach *readers* every well-known type; *exact* ones refuse whole numbers that a double would round."""
     special = readers.special
     special["google.protobuf.Timestamp"] = lambda _: from_string("time string", scalars.timestamp_from_text)
     special["google.protobuf.Duration"] = lambda _: from_string("duration string", scalars.duration_from_text)
@@ -30,9 +34,9 @@ def add_readers(readers: Readers) -> None:
     )
     for name in WRAPPERS:
         special[name] = lambda descriptor: _wrapper_reader(readers, descriptor)
-    special["google.protobuf.Struct"] = lambda descriptor: _json_reader(descriptor, _struct_bytes)
-    special["google.protobuf.ListValue"] = lambda descriptor: _json_reader(descriptor, _list_bytes)
-    special["google.protobuf.Value"] = lambda descriptor: _json_reader(descriptor, value_bytes)
+    special["google.protobuf.Struct"] = lambda descriptor: _json_reader(descriptor, _struct_bytes, exact=exact)
+    special["google.protobuf.ListValue"] = lambda descriptor: _json_reader(descriptor, _list_bytes, exact=exact)
+    special["google.protobuf.Value"] = lambda descriptor: _json_reader(descriptor, value_bytes, exact=exact)
     special[ANY] = lambda _: AnyReader(readers).read
 
 
@@ -41,10 +45,12 @@ def _wrapper_reader(readers: Readers, descriptor: Descriptor) -> Reader:
     return lambda value: {"value": read(value)}
 
 
-def _json_reader(descriptor: Descriptor, encode: Callable[[Any], bytes]) -> Reader:
+def _json_reader(descriptor: Descriptor, encode: Callable[[Any], bytes], *, exact: bool) -> Reader:
     message_class = message_factory.GetMessageClass(descriptor)
 
     def read(value: Any) -> Message:
+        if exact:
+            _check_exact(value)
         try:
             return message_class.FromString(encode(value))
         except DecodeError:
@@ -52,6 +58,15 @@ def _json_reader(descriptor: Descriptor, encode: Callable[[Any], bytes]) -> Read
             raise JsonRefused("is nested too deeply for protobuf") from None
 
     return read
+
+
+def _check_exact(value: Any) -> None:
+    kind = type(value)
+    if kind is int and abs(value) > MAX_EXACT_INTEGER:
+        raise JsonRefused("must not hold whole numbers beyond 2^53, which a double would round; send them as text")
+    if kind is dict or kind is list:
+        for item in value.values() if kind is dict else value:
+            _check_exact(item)
 
 
 # A varint byte that has a next one carries this bit, and seven bits of the number.

@@ -305,6 +305,18 @@ def test_keys_are_counted_against_the_limit() -> None:
         codec.decode(Kinds, b'{"mText":{"a":"1","b":"2","c":"3"}}')
 
 
+@pytest.mark.parametrize("number", ["9007199254740993", "-9007199254740993"])
+@pytest.mark.parametrize("body", ['{{"struct":{{"a":[{{"n":{0}}}]}}}}', '{{"value":{0}}}', '{{"list":[[{0}]]}}'])
+def test_whole_numbers_that_a_double_would_round_are_refused_if_so_set(body: str, number: str) -> None:
+    codec = JsonCodec(kinds().pool, Options(inexact_integers="reject"))
+
+    with pytest.raises(JsonRefused, match="2\\^53"):
+        codec.decode(Kinds, body.format(number).encode())
+
+    CODEC.decode(Kinds, body.format(number).encode())
+    codec.decode(Kinds, body.format(number.replace("3", "2")).encode())
+
+
 def test_colons_and_escapes_in_strings_are_no_duplicates() -> None:
     body = json.dumps({"mText": {'a"b:\\': ':"\\\\', "c\\": "\\", "": "::"}})
 

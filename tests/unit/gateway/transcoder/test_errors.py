@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 from google.protobuf import duration_pb2
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2, status_pb2
 
-from services.gateway.transcoder import HttpError, bad_request, error_response, from_aiohttp, refusal
+from services.gateway.transcoder import HttpError, Options, bad_request, error_response, from_aiohttp, refusal
+from services.gateway.transcoder.codec import JsonCodec
 
 
 def body(response: web.Response) -> Any:
@@ -19,6 +21,12 @@ def body(response: web.Response) -> Any:
 def test_code_and_message_are_always_there() -> None:
     assert body(error_response(status_pb2.Status(code=5))) == {"code": 5, "message": ""}
     assert error_response(status_pb2.Status(code=99)).status == 500
+
+
+def test_details_are_there_also_when_empty_if_so_set() -> None:
+    codec = JsonCodec(DescriptorPool(), Options(emit_empty_details=True))
+
+    assert body(error_response(status_pb2.Status(code=5), codec=codec)) == {"code": 5, "message": "", "details": []}
 
 
 def test_violations_are_named_and_limited() -> None:
