@@ -39,6 +39,10 @@ _UPDATE = f"""
     content_type, embedding_space, request_hash, tags, source, metadata, content) = ({",".join("?" * 25)}) WHERE doc = ?
 """  # noqa: S608  # built of constants
 _DELETE = "UPDATE memories SET revision = ?, updated_at = ?, delete_time = ?, external_claim = NULL WHERE doc = ?"
+_READERS_BEFORE = "SELECT coalesce(max(iif(delete_time IS NULL, partition_id, 0)), 0) FROM memories WHERE memory_id = ?"
+_RECORD = """
+  INSERT INTO changes (seq, memory_id, revision, kind, at, partition_before, partition_after) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
 _CLAIMANT = "SELECT doc, expires_at FROM memories WHERE owner_user = ? AND external_claim = ?"
 
 
@@ -178,10 +182,12 @@ class ChangeWriter:
         return stored
 
     def _record(self, memory: Memory, kind: str, at: datetime) -> int:
+        """Number a change whose row is not written yet, with who could read the memory so far and who can from now on."""
         self.seq += 1
+        before = self._connection.execute(_READERS_BEFORE, (memory.memory_id,)).get
+        after = 0 if memory.delete_time else self._partition_id(partition_key(memory))
         self._connection.execute(
-            "INSERT INTO changes VALUES (?, ?, ?, ?, ?)",
-            (self.seq, memory.memory_id, memory.revision, kind, time_us(at)),
+            _RECORD, (self.seq, memory.memory_id, memory.revision, kind, time_us(at), before, after)
         )
         return self.seq
 

@@ -93,4 +93,21 @@ CREATE TABLE changes (
 # Decides who sees an id without touching its row, which an absent id does not have.
 _ACCESS = "CREATE INDEX memories_access ON memories (memory_id, partition_id, delete_time, expires_at)"
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ACCESS)  # migration n is the n-th
+# partition_before and partition_after say who could read the memory up to a change and from it on: 0 nobody (absent or deleted),
+# NULL not known (changes of schema 2 and older). next_index of an import counts its items that are decided, kept or refused.
+_MOVING = """
+ALTER TABLE changes ADD COLUMN partition_before INTEGER;
+ALTER TABLE changes ADD COLUMN partition_after INTEGER;
+CREATE INDEX memories_owned ON memories (owner_user) WHERE delete_time IS NULL;
+CREATE TABLE imports (
+  owner_user     TEXT NOT NULL,
+  import_id      TEXT NOT NULL,
+  next_index     INTEGER NOT NULL,
+  imported_count INTEGER NOT NULL,
+  refusals       TEXT NOT NULL,
+  updated_at     INTEGER NOT NULL,
+  PRIMARY KEY (owner_user, import_id)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ACCESS, _MOVING)  # migration n is the n-th
