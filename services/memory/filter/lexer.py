@@ -1,6 +1,7 @@
 """Cuts a filter's text into tokens, each with its place."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -72,17 +73,15 @@ class Token:
     stars: tuple[Star, ...] = ()
 
 
-def tokenize(filter_text: str) -> list[Token]:
-    """Return the tokens of *filter_text*, the last one END. Raises ``InvalidFilter``."""
-    tokens: list[Token] = []
+def tokenize(filter_text: str) -> Iterator[Token]:
+    """Give the tokens of *filter_text* as they are asked for, the last one END. Raises ``InvalidFilter``."""
+    token: Token | None = None
     position = 0
-    while True:
+    while token is None or token.kind is not TokenKind.END:
         start = position
         position = _BLANKS.match(filter_text, start).end()  # type: ignore[union-attr]  # matches the empty text too
-        token = _token(filter_text, position, spaced=position > start, previous=tokens[-1] if tokens else None)
-        tokens.append(token)
-        if token.kind is TokenKind.END:
-            return tokens
+        token = _token(filter_text, position, spaced=position > start, previous=token)
+        yield token
         position = token.end
 
 

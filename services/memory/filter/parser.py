@@ -11,7 +11,7 @@
 So OR binds tighter than AND, and blanks between conditions mean AND.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from services.memory.filter.fault import InvalidFilter, shown
@@ -60,9 +60,10 @@ def _check_size(text: str, max_bytes: int) -> None:
 
 
 class _Parser:
-    def __init__(self, tokens: list[Token]) -> None:
-        self._tokens = tokens
-        self._index = 0
+    def __init__(self, tokens: Iterator[Token]) -> None:
+        self._rest = tokens  # cut only as far as the text makes sense, so that hostile ones cost little
+        self._next = next(tokens)
+        self._after: Token | None = None  # what follows the next one, where that was asked for
         self._depth = 0
         self._terms = 0
 
@@ -74,14 +75,16 @@ class _Parser:
             raise InvalidFilter(self._next.start, 'unexpected ")"', 'there is no "(" that it closes')
         return Filter(expression)
 
-    @property
-    def _next(self) -> Token:
-        return self._tokens[self._index]
-
     def _advance(self) -> Token:
+        """Step over the next token, which is not END, and return it."""
         token = self._next
-        self._index += 1
+        self._next, self._after = self._following(), None
         return token
+
+    def _following(self) -> Token:
+        if self._after is None:
+            self._after = next(self._rest)
+        return self._after
 
     def _is_keyword(self, *keywords: str) -> bool:
         return self._next.kind is TokenKind.WORD and self._next.text in keywords
@@ -187,6 +190,8 @@ class _Parser:
         return self._value()
 
     def _value(self) -> Value:
+        if self._next.kind not in (TokenKind.QUOTED, TokenKind.WORD, TokenKind.MINUS):
+            raise InvalidFilter(self._next.start, f"unexpected {self._next.kind.value}", "a value belongs here")
         first = self._advance()
         if first.kind is TokenKind.QUOTED:
             if self._next.kind in _JOINED and not self._next.spaced:
@@ -194,8 +199,6 @@ class _Parser:
                     self._next.start, f"{self._next.kind.value} after a quoted text", "quote all of the value"
                 )
             return Value(first.text, first.start, first.stars, quoted=True)
-        if first.kind not in (TokenKind.WORD, TokenKind.MINUS):
-            raise InvalidFilter(first.start, f"unexpected {first.kind.value}", "a value belongs here")
         if first.text in _KEYWORDS:
             raise InvalidFilter(first.start, f"{first.text} where a value belongs", "put it in quotes to mean the word")
         pieces = [first]
@@ -211,7 +214,7 @@ class _Parser:
 
     def _is_negative_value(self, leaf: Leaf) -> bool:
         """Among values a "-" before a digit is a sign; among conditions it negates."""
-        following = self._tokens[self._index + 1]
+        following = self._following()
         return leaf != self._restriction and not following.spaced and following.text[:1].isdigit()
 
     def _start_of_leaf(self) -> Token:
