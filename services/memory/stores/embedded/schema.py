@@ -110,4 +110,96 @@ CREATE TABLE imports (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ACCESS, _MOVING)  # migration n is the n-th
+# A person stands in events as a pseudonym made with a key of their own; without their row of audit_people it leads nowhere, and the
+# chains hold as before. owner_usage is kept by triggers, so that no way of writing can pass it by; bytes are of content and metadata.
+# starter and request_key of operations are keyed digests: who started one finds it, also after their name was erased.
+_GOVERNING = """
+CREATE TABLE audit_people (
+  user      TEXT PRIMARY KEY,
+  pseudonym TEXT NOT NULL UNIQUE,
+  key       BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit_events (
+  event_no     INTEGER PRIMARY KEY AUTOINCREMENT,
+  writer_id    TEXT NOT NULL,
+  seq          INTEGER NOT NULL,
+  prev_hash    BLOB NOT NULL,
+  hash         BLOB NOT NULL,
+  event_time   INTEGER NOT NULL,
+  actor        TEXT NOT NULL,
+  method       TEXT NOT NULL,
+  outcome      TEXT NOT NULL,
+  trace_id     TEXT NOT NULL,
+  resource_ids TEXT NOT NULL,
+  owners       TEXT NOT NULL,
+  UNIQUE (writer_id, seq)
+) STRICT;
+
+CREATE TABLE audit_subjects (
+  pseudonym TEXT NOT NULL,
+  event_no  INTEGER NOT NULL,
+  PRIMARY KEY (pseudonym, event_no)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit_chains (
+  writer_id TEXT PRIMARY KEY,
+  seq       INTEGER NOT NULL,
+  hash      BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE operations (
+  operation_no INTEGER PRIMARY KEY AUTOINCREMENT,
+  operation_id TEXT NOT NULL UNIQUE,
+  kind         TEXT NOT NULL,
+  starter      TEXT NOT NULL,
+  request_key  TEXT UNIQUE,
+  state        TEXT NOT NULL,
+  cancelling   INTEGER NOT NULL,
+  request      TEXT NOT NULL,
+  cursor       TEXT NOT NULL,
+  done_count   INTEGER NOT NULL,
+  total_count  INTEGER NOT NULL,
+  note         TEXT NOT NULL,
+  result       TEXT,
+  error        TEXT,
+  created_at   INTEGER NOT NULL,
+  updated_at   INTEGER NOT NULL,
+  due_at       INTEGER NOT NULL,
+  attempts     INTEGER NOT NULL,
+  lease_holder TEXT NOT NULL,
+  lease_until  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX operations_due ON operations (due_at) WHERE state IN ('PENDING', 'RUNNING');
+CREATE INDEX operations_started ON operations (starter, operation_no);
+
+CREATE TABLE owner_quotas (
+  owner_user        TEXT PRIMARY KEY,
+  max_memories      INTEGER NOT NULL,
+  max_content_bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE owner_usage (
+  owner_user    TEXT PRIMARY KEY,
+  memory_count  INTEGER NOT NULL,
+  content_bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO owner_usage
+  SELECT owner_user, count(*), sum(octet_length(content) + octet_length(metadata)) FROM memories GROUP BY owner_user;
+CREATE TRIGGER memory_usage_grows AFTER INSERT ON memories BEGIN
+  INSERT INTO owner_usage VALUES (NEW.owner_user, 1, octet_length(NEW.content) + octet_length(NEW.metadata))
+    ON CONFLICT (owner_user) DO UPDATE SET
+      memory_count = memory_count + 1, content_bytes = content_bytes + excluded.content_bytes;
+END;
+CREATE TRIGGER memory_usage_shrinks AFTER DELETE ON memories BEGIN
+  UPDATE owner_usage SET memory_count = memory_count - 1,
+    content_bytes = content_bytes - octet_length(OLD.content) - octet_length(OLD.metadata) WHERE owner_user = OLD.owner_user;
+END;
+CREATE TRIGGER memory_usage_changes AFTER UPDATE OF content, metadata ON memories BEGIN
+  UPDATE owner_usage SET content_bytes = content_bytes + octet_length(NEW.content) + octet_length(NEW.metadata)
+    - octet_length(OLD.content) - octet_length(OLD.metadata) WHERE owner_user = OLD.owner_user;
+END;
+CREATE INDEX memories_of_owner ON memories (owner_user);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ACCESS, _MOVING, _GOVERNING)  # migration n is the n-th
