@@ -18,7 +18,7 @@ import grpc
 import pytest
 
 from tests.support import probe
-from tests.support.clients import CALL_S, Deployment, eventually
+from tests.support.clients import CALL_S, Deployment, eventually, plain_channel
 from tests.support.mesh import ROOT, free_ports, wait_until
 
 SCRIPT = Path(probe.__file__).with_name("probe_server.py")
@@ -153,6 +153,20 @@ async def test_draining_server_loses_no_call(deployment: Deployment) -> None:
         assert set(running.since) == {str(staying.port)}
         assert (draining, code) == (503, 0)
         assert [message for message in leaving.log() if message in {"draining", "stopped"}] == ["draining", "stopped"]
+
+
+async def test_draining_server_still_takes_calls_of_who_has_not_noticed(deployment: Deployment) -> None:
+    with servers(deployment, 1, MEMORYBOX_DRAIN="1") as (server,):
+        server.process.send_signal(signal.SIGTERM)
+        await eventually(lambda: server.readiness() == 503, "the server says that it leaves")
+
+        async with plain_channel(f"127.0.0.1:{server.port}") as channel:
+            answer = await probe.stub(channel).Say(
+                probe.text(), metadata=deployment.bearer("memory", "ann"), timeout=CALL_S
+            )
+
+        assert answer.text == str(server.port)
+        assert await ended(server) == 0
 
 
 async def test_call_under_way_ends_in_peace_when_its_server_is_told_to_stop(deployment: Deployment) -> None:
