@@ -6,7 +6,13 @@ import apsw
 import pytest
 
 from services.memory.domain.memory import MemoryNotFound
-from services.memory.stores.embedded import EmbeddedMemoryStore, IntegrityCheck, SchemaTooNew, StoreLocked
+from services.memory.stores.embedded import (
+    EmbeddedMemoryStore,
+    FolderUnusable,
+    IntegrityCheck,
+    SchemaTooNew,
+    StoreLocked,
+)
 from services.memory.stores.embedded.database import DATABASE_NAME, connect, migrate, schema_version
 from services.memory.stores.embedded.rows import read_visible
 from services.memory.stores.embedded.schema import MIGRATIONS
@@ -65,6 +71,14 @@ async def test_data_folder_is_for_its_user_alone(tmp_path: Path) -> None:
     await prepared(tmp_path / "data")
 
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0
+
+
+async def test_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    for folder in (tmp_path / "file", tmp_path / "file" / "data"):
+        with pytest.raises(FolderUnusable, match=str(folder)):
+            await EmbeddedMemoryStore.open(folder)
 
 
 async def test_second_opening_is_refused_until_the_first_is_closed(tmp_path: Path) -> None:
@@ -246,3 +260,18 @@ async def test_hidden_and_absent_ids_take_the_same_steps(tmp_path: Path) -> None
     assert len(runs) == 6
     assert len(statements) == 1
     assert max(steps) - min(steps) <= 0.1 * min(steps)
+
+
+async def test_log_stays_short_under_steady_writes(tmp_path: Path) -> None:
+    limit = 128 << 10
+    store = await EmbeddedMemoryStore.open(tmp_path, checkpoint_bytes=limit)
+    longest = 0
+
+    for number in range(400):
+        await fill(store, creation(f"m{number}", "tea " * 4000))
+        longest = max(longest, (tmp_path / f"{DATABASE_NAME}-wal").stat().st_size)
+    written = await store.count(ANN, NOW) * 16_000
+    await store.close()
+
+    assert written > 40 * limit
+    assert longest < 24 * limit

@@ -1,7 +1,7 @@
 """The embedded store: durable rows in SQLite, search indexes in memory derived from them."""
 
 from services.memory.stores.embedded.database import IntegrityCheck, SchemaTooNew
-from services.memory.stores.embedded.lock import StoreLocked
+from services.memory.stores.embedded.lock import FolderUnusable, StoreLocked
 from services.memory.stores.embedded.store import EmbeddedMemoryStore
 
-__all__ = ["EmbeddedMemoryStore", "IntegrityCheck", "SchemaTooNew", "StoreLocked"]
+__all__ = ["EmbeddedMemoryStore", "FolderUnusable", "IntegrityCheck", "SchemaTooNew", "StoreLocked"]

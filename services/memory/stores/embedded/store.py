@@ -30,7 +30,7 @@ from services.memory.stores.embedded.database import (
 )
 from services.memory.stores.embedded.index import IndexView, MemoryIndex
 from services.memory.stores.embedded.loader import IndexLoader, renew_terms
-from services.memory.stores.embedded.lock import FolderLock
+from services.memory.stores.embedded.lock import FolderLock, FolderUnusable
 from services.memory.stores.embedded.rows import (
     count_visible,
     last_seq,
@@ -56,8 +56,7 @@ class EmbeddedMemoryStore:
     def __init__(self, folder: Path, integrity: IntegrityCheck, vfs: str | None, checkpoint_bytes: int) -> None:
         """Open the store; blocks for as long as checking and loading take, so use ``open``."""
         with ExitStack() as stack, translated_errors():
-            _make_folder(folder)
-            stack.callback(FolderLock(folder).release)
+            stack.callback(_lock_folder(folder).release)
             connection = _Connections(folder / DATABASE_NAME, vfs, stack)
             writing = connection.open()
             check_file(writing, integrity)
@@ -93,7 +92,7 @@ class EmbeddedMemoryStore:
 
         *vfs* names another SQLite file system, for tests. From *checkpoint_bytes* on the log is copied into the database.
 
-        Raises ``StoreLocked`` when another process has it, ``SchemaTooNew``, ``DataLoss`` when a check fails.
+        Raises ``FolderUnusable``, ``StoreLocked`` when another process has it, ``SchemaTooNew``, ``DataLoss`` when a check fails.
         """
         return await asyncio.to_thread(cls, folder, integrity, vfs, checkpoint_bytes)
 
@@ -209,7 +208,13 @@ class _Connections:
         return connection
 
 
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True)
-        sync_folder(folder.parent)
+def _lock_folder(folder: Path) -> FolderLock:
+    try:
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True)
+            sync_folder(folder.parent)
+        return FolderLock(folder)
+    except OSError as error:
+        raise FolderUnusable(
+            f"the data folder {folder} cannot be used: {error.strerror}", folder=str(folder)
+        ) from error
