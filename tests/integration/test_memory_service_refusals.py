@@ -158,7 +158,7 @@ async def test_bad_input_is_invalid_with_its_fields(
         pytest.param(["owner_user"], "memory.owner_user", id="owner"),
         pytest.param(["revision"], "memory.revision", id="revision"),
         pytest.param(["created_at"], "memory.created_at", id="creation"),
-        pytest.param(["embedding"], "update_mask", id="vector"),
+        pytest.param(["embedding"], "memory.embedding", id="vector"),
         pytest.param(["content"], "memory.content", id="cleared-content"),
         pytest.param(["access_level"], "memory.access_level", id="wrong-enum"),
     ],
@@ -171,6 +171,8 @@ async def test_bad_update_is_invalid_and_changes_nothing(world: World, paths: li
             wanted.owner_user = "bob"
         case ["revision"]:
             wanted.revision = 9
+        case ["embedding"]:
+            wanted.embedding.append(1.0)
         case ["created_at"]:
             wanted.created_at.seconds = 1
         case ["access_level"]:
