@@ -36,6 +36,7 @@ from services.memory.domain.ports import (
 )
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, MemoryBoxError
+from tests.support.filters import interpret
 
 AGELESS = datetime.max.replace(tzinfo=UTC)  # minus a creation time: a sort key with the youngest first
 
@@ -172,7 +173,8 @@ class ModelMemoryStore:
     async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
         visible = [record.memory for record in self._all_visible(caller, plan.now, plan.snapshot)]
         rows = sorted(
-            (m for m in visible if plan.bucket in (None, m.bucket)), key=lambda m: (m.created_at, m.memory_id)
+            (m for m in visible if plan.bucket in (None, m.bucket) and interpret(plan.filter, m)),
+            key=lambda m: (m.created_at, m.memory_id),
         )
         rows.reverse()
         if plan.after is not None:
@@ -183,7 +185,11 @@ class ModelMemoryStore:
 
     async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
         existing = self._all_visible(caller, plan.now, plan.snapshot)
-        eligible = [record for record in existing if plan.bucket in (None, record.memory.bucket)]
+        eligible = [
+            record
+            for record in existing
+            if plan.bucket in (None, record.memory.bucket) and interpret(plan.filter, record.memory)
+        ]
         if plan.embedding is not None and any(record.embedding.space == plan.embedding.space for record in eligible):
             self._check_vector(plan.embedding)
         wanted = max(plan.top_k, 100)

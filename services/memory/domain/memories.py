@@ -21,6 +21,7 @@ from services.memory.domain.ports import (
     Replace,
     UnitOfWork,
 )
+from services.memory.filter import parse
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, MemoryBoxError, Violation
 
@@ -97,12 +98,14 @@ class Memories:
         """Return one memory's vector, or raise ``MemoryNotFound``."""
         return await self._store.get_embedding(caller, _id(memory_id), self._clock())
 
-    async def list_page(self, caller: Caller, *, page_size: int, page_token: str, bucket: str) -> MemoryPage:
-        """Return one page, newest first. Raises ``InvalidInput``, ``InvalidPageToken``."""
+    async def list_page(
+        self, caller: Caller, *, page_size: int, page_token: str, bucket: str, filter_text: str = ""
+    ) -> MemoryPage:
+        """Return one page, newest first. Raises ``InvalidInput``, ``InvalidFilter``, ``InvalidPageToken``."""
         limit = bounded("page_size", page_size, DEFAULT_PAGE, MAX_PAGE)
         now = self._clock()
-        request = {"rpc": "ListMemories", "bucket": bucket}
-        plan = ListPlan(limit=limit, now=now, bucket=bucket or None)
+        request = {"rpc": "ListMemories", "bucket": bucket, "filter": filter_text}
+        plan = ListPlan(limit=limit, now=now, bucket=bucket or None, filter=parse(filter_text))
         if page_token:
             state = self._pager.open(page_token, caller, request, now)
             after = (datetime.fromisoformat(state["created_at"]), state["memory_id"])

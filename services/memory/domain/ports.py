@@ -8,6 +8,7 @@ from typing import Protocol
 
 from services.memory.domain.memory import Embedding, Memory
 from services.mesh.caller import Caller
+from services.memory.filter import EVERYTHING, Filter
 from services.mesh.errors import BackendUnavailable
 
 
@@ -75,6 +76,7 @@ class ListPlan:
     bucket: str | None = None
     after: tuple[datetime, str] | None = None
     snapshot: int | None = None
+    filter: Filter = EVERYTHING
     max_bytes: int = 3 << 20
 
 
@@ -109,6 +111,7 @@ class SearchPlan:
     bucket: str | None = None
     snapshot: int | None = None
     max_bytes: int = 3 << 20
+    filter: Filter = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)

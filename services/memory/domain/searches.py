@@ -22,6 +22,7 @@ from services.memory.domain.ports import (
     SearchPage,
     SearchPlan,
 )
+from services.memory.filter import parse
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, Violation
 
@@ -47,6 +48,7 @@ class Search:
     min_score: float | None = None
     mode: SearchMode = SearchMode.HYBRID
     bucket: str = ""
+    filter_text: str = ""
     query_vector: tuple[float, ...] = ()
 
     @property
@@ -63,6 +65,7 @@ class Search:
             "min_score": self.min_score,
             "mode": self.mode,
             "bucket": self.bucket,
+            "filter": self.filter_text,
             "query_vector": self.query_vector,
         }
 
@@ -103,6 +106,7 @@ class Searches:
         _check(search)
         top_k = bounded("top_k", search.top_k, DEFAULT_TOP_K, MAX_TOP_K)
         limit = bounded("page_size", search.page_size, min(top_k, MAX_HITS_A_PAGE), MAX_HITS_A_PAGE)
+        meaning = parse(search.filter_text)
         now = self._clock()
         state = self._pager.open(search.page_token, caller, search.binding(), now) if search.page_token else {}
         mode, space, embedding = await self._vector(search, state)
@@ -118,6 +122,7 @@ class Searches:
             embedding=embedding,
             min_score=search.min_score,
             bucket=search.bucket or None,
+            filter=meaning,
             snapshot=state.get("snapshot"),
         )
         page = await self._store.search(caller, plan)

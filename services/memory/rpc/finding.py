@@ -7,7 +7,6 @@ import grpc
 from memorybox.memory.v1 import search_pb2
 from services.memory.domain.ports import SearchMode
 from services.memory.domain.searches import Found, Highlighted, Search, Searches
-from services.memory.rpc.refusals import refuse_filter
 from services.memory.wire import memory_to_proto
 from services.mesh.errors import InvalidInput, Violation
 from services.mesh.interceptors import caller
@@ -29,7 +28,6 @@ class FindingRpcs:
 
 
 def _search_from_proto(request: search_pb2.SearchMemoriesRequest) -> Search:
-    refuse_filter(request.filter)
     if request.neighbors:
         description = "must be 0: neighbours are not built in this version"
         raise InvalidInput(f"neighbors {description}", violations=[Violation("neighbors", description)])
@@ -41,6 +39,7 @@ def _search_from_proto(request: search_pb2.SearchMemoriesRequest) -> Search:
         min_score=request.min_score if request.HasField("min_score") else None,
         mode=_mode_from_proto(request.mode),
         bucket=request.bucket,
+        filter_text=request.filter,
         query_vector=tuple(request.query_vector),
     )
 

@@ -7,7 +7,6 @@ import grpc
 from memorybox.memory.v1 import memory_service_pb2 as pb
 from services.memory.domain.memories import Memories, NewMemory
 from services.memory.domain.memory import Memory
-from services.memory.rpc.refusals import refuse_filter
 from services.memory.wire import memory_to_proto, merged, new_draft_from_proto
 from services.mesh.errors import InvalidInput, MemoryBoxError, Violation
 from services.mesh.interceptors import caller
@@ -42,9 +41,12 @@ class RecordRpcs:
         return pb.GetMemoryResponse(memory=memory_to_proto(memory, embedding))
 
     async def ListMemories(self, request: pb.ListMemoriesRequest, context: "Context") -> pb.ListMemoriesResponse:
-        refuse_filter(request.filter)
         page = await self._memories.list_page(
-            caller(context), page_size=request.page_size, page_token=request.page_token, bucket=request.bucket
+            caller(context),
+            page_size=request.page_size,
+            page_token=request.page_token,
+            bucket=request.bucket,
+            filter_text=request.filter,
         )
         return pb.ListMemoriesResponse(
             memories=[memory_to_proto(memory) for memory in page.memories], next_page_token=page.next_page_token

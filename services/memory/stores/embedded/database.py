@@ -10,6 +10,7 @@ from pathlib import Path
 import apsw
 
 from services.memory.domain.ports import StoreSecrets
+from services.memory.filter.sql import register
 from services.memory.stores.embedded.schema import MIGRATIONS
 from services.mesh.errors import BackendUnavailable, DataLoss, FailedPrecondition
 
@@ -53,6 +54,7 @@ def connect(path: Path, vfs: str | None, *, read_only: bool = False) -> apsw.Con
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
     connection = apsw.Connection(os.fspath(path), flags=flags, vfs=vfs)
     connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    register(connection)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA wal_autocheckpoint=0")

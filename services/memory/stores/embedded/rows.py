@@ -10,9 +10,11 @@ from typing import Any
 import apsw
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from services.memory.domain.memory import AccessLevel, Embedding, Memory, MemoryNotFound, Source
-from services.memory.domain.ports import ListPage, ListPlan
+from services.memory.domain.ports import ListPage, ListPlan, SearchPlan
+from services.memory.filter.sql import to_sql
 from services.memory.stores.embedded.database import transaction
 from services.mesh.caller import Caller
 from services.mesh.errors import DataLoss
@@ -54,10 +56,11 @@ _FETCH = f"""
 _KEYS = f"""
   SELECT m.created_at, m.memory_id, m.doc, m.size_bytes FROM memories m
   WHERE m.partition_id = :partition AND {_LIVE} AND m.doc <= :snapshot AND (:bucket IS NULL OR m.bucket = :bucket)
-    AND (m.created_at, m.memory_id) < (:after_time, :after_id)
+    AND (m.created_at, m.memory_id) < (:after_time, :after_id) AND {{filter}}
   ORDER BY m.created_at DESC, m.memory_id DESC
 """  # noqa: S608  # built of constants
 _COUNT = f"SELECT count(*) FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {_LIVE}"  # noqa: S608
+_MATCHING = f"SELECT m.doc FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {_LIVE} AND {{filter}}"  # noqa: S608
 _VECTOR = """
   SELECT s.name, v.vector FROM vectors v JOIN spaces s USING (space_id) WHERE v.doc = ? ORDER BY v.revision DESC LIMIT 1
 """
@@ -141,13 +144,26 @@ def list_visible(connection: apsw.Connection, caller: Caller, plan: ListPlan) ->
             "after_id": "" if plan.after is None else plan.after[1],
         }
         partitions = [row[0] for row in connection.execute(_VISIBLE_PARTITIONS, bindings)]
-        cursors = [connection.execute(_KEYS, bindings | {"partition": partition}) for partition in partitions]
+        condition, values = to_sql(plan.filter)
+        keys_of = _KEYS.format(filter=condition)
+        cursors = [
+            connection.execute(keys_of, bindings | values | {"partition": partition}) for partition in partitions
+        ]
         keys = heapq.merge(*cursors, reverse=True)
         docs, more = _cut_page(keys, plan)
         for cursor in cursors:
             cursor.close()
         found = read_many(connection, caller, docs, plan.now)
     return ListPage(tuple(found[doc] for doc in docs), more, bindings["snapshot"])
+
+
+def matching_docs(connection: apsw.Connection, caller: Caller, plan: SearchPlan) -> NDArray[np.int64]:
+    """Return the rows that *caller* may see and that pass *plan*'s filter, ascending."""
+    condition, values = to_sql(plan.filter)
+    found = connection.execute(_MATCHING.format(filter=condition), access_bindings(caller, plan.now) | values)
+    docs: NDArray[np.int64] = np.fromiter((row[0] for row in found), np.int64)
+    docs.sort()
+    return docs
 
 
 def _cut_page(keys: Iterator[Row], plan: ListPlan) -> tuple[list[int], bool]:

@@ -64,8 +64,8 @@ def rows_by_scope(places: Longs, scopes: Sequence[Scope]) -> list[tuple[Longs, R
     return [(own, rows[own]) for own in found]
 
 
-def open_scope(segment: Segment, seq: int, plan: SearchPlan, words: Words) -> Scope:
-    """Return what *plan* may touch of *segment* as it stood after change *seq*."""
+def open_scope(segment: Segment, seq: int, plan: SearchPlan, words: Words, matching: Longs | None) -> Scope:
+    """Return what *plan* may touch of *segment* as it stood after change *seq*; *matching* holds the docs that pass its filter, None: all."""
     columns, now = segment.columns, time_us(plan.now)
     conditions: list[Mask] = []
     if segment.dead:
@@ -75,10 +75,12 @@ def open_scope(segment: Segment, seq: int, plan: SearchPlan, words: Words) -> Sc
     if plan.snapshot is not None and segment.last_doc > plan.snapshot:
         conditions.append(columns.docs <= plan.snapshot)
     existing: Mask | None = np.logical_and.reduce(conditions) if conditions else None
-    if plan.bucket is None:
-        return Scope(segment, existing, existing)
-    in_bucket: Mask = columns.buckets == words.buckets.get(plan.bucket, -1)
-    return Scope(segment, existing, in_bucket if existing is None else existing & in_bucket)
+    if plan.bucket is not None:
+        conditions.append(columns.buckets == words.buckets.get(plan.bucket, -1))
+    if matching is not None:
+        conditions.append(np.isin(columns.docs, matching))
+    eligible: Mask | None = np.logical_and.reduce(conditions) if conditions else None
+    return Scope(segment, existing, eligible)
 
 
 def nth_best(values: Floats | Longs, n: int) -> float:

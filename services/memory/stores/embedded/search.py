@@ -51,9 +51,9 @@ class _Fused:
     keyword_scores: Floats
 
 
-def rank(segments: Sequence[Segment], seq: int, plan: SearchPlan, words: Words) -> Ranking:
-    """Return the page of *plan* over *segments* as they stood after change *seq*."""
-    scopes = [open_scope(segment, seq, plan, words) for segment in segments]
+def rank(segments: Sequence[Segment], seq: int, plan: SearchPlan, words: Words, matching: Longs | None) -> Ranking:
+    """Return the page of *plan* over *segments* as they stood after change *seq*; *matching* as ``open_scope`` takes it."""
+    scopes = [open_scope(segment, seq, plan, words, matching) for segment in segments]
     wanted = max(plan.top_k, MIN_CANDIDATES)
     query = _query(plan, words)
     close = NO_CANDIDATES if query is None or plan.mode is SearchMode.KEYWORD else nearest(scopes, query, wanted)

@@ -14,6 +14,7 @@ import apsw
 
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.ports import ListPage, ListPlan, SearchHit, SearchPage, SearchPlan, StoreSecrets, UnitOfWork
+from services.memory.filter import EVERYTHING
 from services.memory.stores.embedded.answer import Answer
 from services.memory.stores.embedded.changes import prepare
 from services.memory.stores.embedded.checkpoint import START_BYTES, Checkpointer
@@ -35,11 +36,13 @@ from services.memory.stores.embedded.rows import (
     count_visible,
     last_seq,
     list_visible,
+    matching_docs,
     read_embedding,
     read_many,
     read_visible,
 )
 from services.memory.stores.embedded.search import rank
+from services.memory.stores.embedded.segment import Longs
 from services.memory.stores.embedded.writer import GroupWriter
 from services.mesh.caller import Caller
 from services.mesh.errors import BackendUnavailable, DataLoss
@@ -163,7 +166,7 @@ class EmbeddedMemoryStore:
             self._idle.put(connection)
 
     def _search(self, connection: apsw.Connection, caller: Caller, plan: SearchPlan) -> SearchPage:
-        for _ in range(_TRIES):
+        for _ in range(_TRIES if plan.filter == EVERYTHING else 0):
             page = self._page(connection, caller, plan, self._index.view(caller))
             if page is not None:
                 return page
@@ -171,16 +174,22 @@ class EmbeddedMemoryStore:
             with self._writer.publication:
                 last_seq(connection)  # the first read fixes what the transaction sees
                 view = self._index.view(caller)
-            page = self._page(connection, caller, plan, view)
+            matching = None if plan.filter == EVERYTHING else matching_docs(connection, caller, plan)
+            page = self._page(connection, caller, plan, view, matching)
         if page is None:
             raise DataLoss("the search indexes do not equal the rows; restart the service")
         return page
 
     def _page(
-        self, connection: apsw.Connection, caller: Caller, plan: SearchPlan, view: IndexView
+        self,
+        connection: apsw.Connection,
+        caller: Caller,
+        plan: SearchPlan,
+        view: IndexView,
+        matching: Longs | None = None,
     ) -> SearchPage | None:
         """Return the page as of *view*, or None when one of its rows has changed since."""
-        ranked = rank(view.segments, view.seq, plan, self._index.words)
+        ranked = rank(view.segments, view.seq, plan, self._index.words, matching)
         found = read_many(connection, caller, [row.doc for row in ranked.rows], plan.now)
         hits = []
         for row in ranked.rows:

@@ -273,7 +273,9 @@ class ListMemoriesRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty: the first page."""
     filter: _builtins.str
-    """An AIP-160 filter; at most 64 terms, depth 16. Not built yet: anything but empty is INVALID_ARGUMENT."""
+    """An AIP-160 filter (docs/filter.md); at most 8 KiB, 64 terms, depth 16. A wrong one is INVALID_ARGUMENT (`INVALID_FILTER`) with the
+    position. Empty: all.
+    """
     bucket: _builtins.str
     """Only memories in this bucket. Empty: all."""
     def __init__(

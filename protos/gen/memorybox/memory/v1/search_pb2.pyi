@@ -81,7 +81,9 @@ class SearchMemoriesRequest(_message.Message):
     mode: Global___SearchMode.ValueType
     """Unset means `HYBRID`."""
     filter: _builtins.str
-    """An AIP-160 filter; at most 64 terms, depth 16. Not built yet: anything but empty is INVALID_ARGUMENT."""
+    """An AIP-160 filter (docs/filter.md); at most 8 KiB, 64 terms, depth 16. A wrong one is INVALID_ARGUMENT (`INVALID_FILTER`) with the
+    position. Empty: all.
+    """
     bucket: _builtins.str
     """Only memories in this bucket. Empty: all."""
     neighbors: _builtins.int
