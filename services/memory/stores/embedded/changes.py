@@ -18,6 +18,8 @@ from services.memory.domain.memory import (
 )
 from services.memory.domain.ports import Create, Delete, Replace, UnitOfWork
 from services.memory.stores.embedded.entry import IndexChange, IndexEntry, PartitionKey, Removal, partition_key
+from services.memory.stores.embedded.history import keep_state
+from services.memory.stores.embedded.lineage import write_parents
 from services.memory.stores.embedded.rows import (
     NEVER,
     StoredMemory,
@@ -130,6 +132,7 @@ class ChangeWriter:
         partition = self._partition_id(partition_key(memory))
         row = memory_to_row(memory, partition, text.size_bytes, change.request_hash)
         self._connection.execute(_INSERT, (doc, *row))
+        write_parents(self._connection, doc, memory)
         self._write_terms(doc, text)
         self._write_vector(doc, memory.revision, change.embedding)
         return Outcome(memory, IndexChange(None, _entry(doc, memory, text, change.embedding)))
@@ -155,7 +158,9 @@ class ChangeWriter:
         self._record(memory, "UPDATED", memory.updated_at)
         partition = self._partition_id(partition_key(memory))
         row = memory_to_row(memory, partition, text.size_bytes, stored.request_hash)
+        keep_state(self._connection, stored.doc)
         self._connection.execute(_UPDATE, (*row, stored.doc))
+        write_parents(self._connection, stored.doc, memory, stored.memory)
         if memory.content != stored.memory.content:
             self._write_terms(stored.doc, text)
         if change.embedding is not None:
@@ -172,6 +177,7 @@ class ChangeWriter:
         )
         self._record(memory, "DELETED", change.at)
         at = time_us(change.at)
+        keep_state(self._connection, stored.doc)
         self._connection.execute(_DELETE, (memory.revision, at, at, stored.doc))
         return Outcome(memory, IndexChange(Removal(partition_key(memory), stored.doc), None))
 

@@ -202,4 +202,47 @@ END;
 CREATE INDEX memories_of_owner ON memories (owner_user);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ACCESS, _MOVING, _GOVERNING)  # migration n is the n-th
+# Former states of memories, whole and under the same names as in memories, which holds the current state; partition_id says who
+# could read the state. parents is source.parent_memory_ids the other way round.
+_RECORD = """
+CREATE TABLE revisions (
+  doc             INTEGER NOT NULL,
+  revision        INTEGER NOT NULL,
+  memory_id       TEXT NOT NULL,
+  partition_id    INTEGER NOT NULL,
+  size_bytes      INTEGER NOT NULL,
+  created_at      INTEGER NOT NULL,
+  updated_at      INTEGER NOT NULL,
+  event_time      INTEGER,
+  valid_from      INTEGER,
+  valid_until     INTEGER,
+  expires_at      INTEGER,
+  delete_time     INTEGER,
+  owner_user      TEXT NOT NULL,
+  access_level    TEXT NOT NULL,
+  reader_roles    TEXT NOT NULL,
+  bucket          TEXT NOT NULL,
+  external_id     TEXT NOT NULL,
+  superseded_by   TEXT NOT NULL,
+  content_type    TEXT NOT NULL,
+  embedding_space TEXT NOT NULL,
+  request_hash    BLOB,
+  tags            TEXT NOT NULL,
+  source          TEXT,
+  metadata        TEXT NOT NULL,
+  content         TEXT NOT NULL,
+  PRIMARY KEY (doc, revision)
+) STRICT;
+CREATE TABLE parents (
+  parent_id TEXT NOT NULL,
+  doc       INTEGER NOT NULL,
+  PRIMARY KEY (parent_id, doc)
+) STRICT, WITHOUT ROWID;
+INSERT INTO parents SELECT DISTINCT p.value, m.doc FROM memories m, json_each(m.source, '$.parent_memory_ids') p;
+CREATE INDEX memories_superseded ON memories (superseded_by) WHERE superseded_by <> '';
+DROP INDEX memories_listed;
+CREATE INDEX memories_listed ON memories
+  (partition_id, created_at DESC, memory_id DESC, bucket, expires_at, valid_from, valid_until, size_bytes) WHERE delete_time IS NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ACCESS, _MOVING, _GOVERNING, _RECORD)  # migration n is the n-th
