@@ -71,7 +71,7 @@ def merged(current: Memory, wanted: pb.Memory, mask: list[str]) -> Draft:
     as_stored = memory_to_proto(current)
     for path in paths:
         top, _, below = path.partition(".")
-        if path == "etag":  # a condition, not a change
+        if path in {"etag", "embedding"}:  # a condition; a vector, which is empty here as in answers to reads
             continue
         if path in SERVER_FIELDS:
             value = getattr(wanted, path)
