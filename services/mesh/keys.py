@@ -169,9 +169,9 @@ class KeyFolder:
         return tuple(chosen)
 
     def ensure(self, wanted: Iterable[tuple[str, str, Grant]]) -> None:
-        """Make the folder and those of the *wanted* keys (name, kind, grant) that do not exist yet."""
+        """Make the folder and each of the *wanted* keys (name, kind, grant) of which there is no active one; so a revoked one is renewed."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        present = {key.name for key in self.read().keys} if self._path.exists() else set()
+        present = {key.name for key in self.read().keys if key.revoked_at is None} if self._path.exists() else set()
         for name, kind, grant in wanted:
             if name not in present:
                 self.issue(name, kind, grant)

@@ -135,6 +135,17 @@ def test_ensure_makes_what_is_missing_and_leaves_the_rest(folder: KeyFolder) -> 
     assert [key.name for key in second.keys] == ["gateway", "cli"]
 
 
+def test_ensure_renews_what_was_revoked(folder: KeyFolder) -> None:
+    """Else revoking a key that the mesh itself uses would end the deployment."""
+    folder.ensure([("gateway", "gateway", Grant())])
+    (revoked,) = folder.revoke("gateway")
+
+    folder.ensure([("gateway", "gateway", Grant())])
+
+    assert folder.read().active("gateway").kid != revoked.kid
+    assert folder.read().by_kid(revoked.kid) is None
+
+
 def test_two_folders_are_two_deployments(tmp_path: Path) -> None:
     ids = set()
     for name in ("a", "b"):
