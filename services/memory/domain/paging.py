@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import secrets
 from datetime import datetime
+from typing import ClassVar
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -23,13 +24,22 @@ class InvalidPageToken(InvalidInput):
     """The token was not made by us for this caller and request, or is over an hour old."""
 
     reason = "INVALID_PAGE_TOKEN"
+    field: ClassVar[str] = "page_token"
+
+
+class InvalidResumeToken(InvalidPageToken):
+    """The same, of a token that continues a stream."""
+
+    reason = "INVALID_RESUME_TOKEN"
+    field = "resume_token"
 
 
 class Pager:
-    """Seals and opens page tokens with one key, which all instances of a store share."""
+    """Seals and opens tokens with one key, which all instances of a store share; *refusal* is what a bad one raises."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, refusal: type[InvalidPageToken] = InvalidPageToken) -> None:
         self._cipher = AESGCM(key)
+        self._refusal = refusal
 
     def seal(self, caller: Caller, request: Json, state: Json, now: datetime) -> str:
         """Return a token that carries *state* to the next call of the same *caller* with the same *request*."""
@@ -41,22 +51,22 @@ class Pager:
     def open(self, token: str, caller: Caller, request: Json, now: datetime) -> Json:
         """Return the state sealed in *token*, or raise ``InvalidPageToken``."""
         if len(token) > MAX_TOKEN_LENGTH:
-            raise _invalid(f"is longer than any of ours ({MAX_TOKEN_LENGTH})")
+            raise self._invalid(f"is longer than any of ours ({MAX_TOKEN_LENGTH})")
         try:
             sealed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
             plain = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _binding(caller, request))
         except (ValueError, binascii.Error, InvalidTag):
-            raise _invalid("is not one that this caller got for this request; start again without it") from None
+            raise self._invalid("is not one that this caller got for this request; start again without it") from None
         document: Json = orjson.loads(plain)
         if document["until"] < now.timestamp():
-            raise _invalid("has expired (after an hour); start again without it")
+            raise self._invalid("has expired (after an hour); start again without it")
         state: Json = document["state"]
         return state
+
+    def _invalid(self, description: str) -> InvalidPageToken:
+        field = self._refusal.field
+        return self._refusal(f"{field} {description}", violations=[Violation(field, description)])
 
 
 def _binding(caller: Caller, request: Json) -> bytes:
     return hashlib.sha256(orjson.dumps([caller.user, request], option=orjson.OPT_SORT_KEYS)).digest()
-
-
-def _invalid(description: str) -> InvalidPageToken:
-    return InvalidPageToken(f"page_token {description}", violations=[Violation("page_token", description)])

@@ -81,7 +81,7 @@ def prepare(work: UnitOfWork) -> PreparedWork:
             texts.append(None)
             continue
         if change.embedding is not None:
-            _check_vector(change.embedding.vector)
+            check_vector(change.embedding.vector)
         texts.append(prepare_text(change.memory))
     return PreparedWork(work, tuple(texts))
 
@@ -91,7 +91,8 @@ def prepare_text(memory: Memory) -> PreparedText:
     return PreparedText(*count_terms(memory.content), memory.size_bytes)
 
 
-def _check_vector(vector: Vector) -> None:
+def check_vector(vector: Vector) -> None:
+    """Return if *vector* is of length 1, else raise ``InvalidInput``."""
     # The bounds of the vector scan rest on length 1; a NaN fails the comparison too.
     if vector.ndim != 1 or not abs(float(np.linalg.norm(vector)) - 1.0) <= NORM_TOLERANCE:
         raise InvalidInput("an embedding must be one vector of length 1")
@@ -127,15 +128,21 @@ class ChangeWriter:
         known = read_by_id(self._connection, memory.memory_id)
         if known is not None:
             return self._repeat(change, known)
+        return self.insert(memory, change.embedding, text, memory.created_at, change.request_hash)
+
+    def insert(
+        self, memory: Memory, embedding: Embedding, text: PreparedText, at: datetime, request_hash: bytes | None = None
+    ) -> Outcome:
+        """Insert a memory whose id is free. Raises ``ExternalIdTaken``."""
         self._free_external_id(memory, None)
-        doc = self._record(memory, "CREATED", memory.created_at)
+        doc = self._record(memory, "CREATED", at)
         partition = self._partition_id(partition_key(memory))
-        row = memory_to_row(memory, partition, text.size_bytes, change.request_hash)
+        row = memory_to_row(memory, partition, text.size_bytes, request_hash)
         self._connection.execute(_INSERT, (doc, *row))
         write_parents(self._connection, doc, memory)
         self._write_terms(doc, text)
-        self._write_vector(doc, memory.revision, change.embedding)
-        return Outcome(memory, IndexChange(None, _entry(doc, memory, text, change.embedding)))
+        self._write_vector(doc, memory.revision, embedding)
+        return Outcome(memory, IndexChange(None, _entry(doc, memory, text, embedding)))
 
     def _repeat(self, change: Create, known: StoredMemory) -> Outcome:
         same = change.request_hash is not None and change.request_hash == known.request_hash
@@ -188,7 +195,7 @@ class ChangeWriter:
         return stored
 
     def _record(self, memory: Memory, kind: str, at: datetime) -> int:
-        """Number a change whose row is not written yet, with who could read the memory so far and who can from now on."""
+        """Give a change whose row is not written yet its number, with who could read the memory so far and who can from now on."""
         self.seq += 1
         before = self._connection.execute(_READERS_BEFORE, (memory.memory_id,)).get
         after = 0 if memory.delete_time else self._partition_id(partition_key(memory))
