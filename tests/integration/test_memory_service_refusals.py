@@ -14,9 +14,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from memorybox.memory.v1 import memory_pb2, search_pb2
 from memorybox.memory.v1 import memory_service_pb2 as pb
 from services.cli.grants import standard_keys
+from services.memory.app import service as memory_service
 from services.memory.stores.embedded import EmbeddedMemoryStore
+from services.mesh.server import unbuilt
 from tests.support.clients import CALL_S, Deployment, Refusal, refusal
-from tests.support.memory import DIMENSION, Client, World, memory_world, vector_of
+from tests.support.memory import DIMENSION, Client, FakeEmbedder, World, memory_world, vector_of
 from tests.support.model_store import ModelMemoryStore
 from tests.support.tokens import Forger
 
@@ -267,29 +269,17 @@ async def test_expired_deadline_is_told_and_keeps_nothing(world: World) -> None:
     await serves_on(world)
 
 
-@pytest.mark.parametrize(
-    ("method", "request_"),
-    [
-        ("BatchGetMemories", pb.BatchGetMemoriesRequest(memory_ids=["x"])),
-        ("CountMemories", pb.CountMemoriesRequest()),
-        ("StartReembedding", pb.StartReembeddingRequest()),
-    ],
-)
-async def test_what_is_not_built_says_so(world: World, method: str, request_: Any) -> None:
-    operator = world.user("olga", "MEMORYBOX_OPERATOR")
+async def test_what_is_declared_and_not_built_says_so(world: World) -> None:
+    registration = memory_service(ModelMemoryStore(), FakeEmbedder()).registrations[0]
+    who = world.metadata("olga", "MEMORYBOX_OPERATOR")
+    told = {}
+    for method in unbuilt(registration.servicer, registration.descriptor):
+        call: Any = world.channel.unary_unary(SERVICE + method.name)
+        one = await refusal(call(b"", metadata=who, timeout=CALL_S))
+        told[method.name] = (one.code, one.reason)
 
-    told = await refusal(getattr(operator, method)(request_))
-
-    assert (told.code, told.reason) == ("UNIMPLEMENTED", "NOT_BUILT")
-
-
-async def test_streams_that_are_not_built_say_so(world: World) -> None:
-    watch = world.ann.WatchMemories(pb.WatchMemoriesRequest())
-    importing = world.ann.ImportMemories(iter([pb.ImportMemoriesRequest()]))
-
-    told = [await refusal(anext(aiter(watch))), await refusal(importing)]
-
-    assert {(one.code, one.reason) for one in told} == {("UNIMPLEMENTED", "NOT_BUILT")}
+    assert set(told.values()) <= {("UNIMPLEMENTED", "NOT_BUILT")}
+    assert not set(told) & {method for method, _ in EVERY_RPC}
 
 
 @pytest.mark.parametrize(
