@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -190,6 +191,23 @@ async def test_batch_item_says_which_field_is_wrong_as_a_create_would(world: Wor
     error = MessageToDict(answer.results[0].error)
     assert (error["code"], error["message"]) == (3, alone.message)
     assert [item["field"] for item in error["details"][1]["fieldViolations"]] == list(alone.fields) == ["memory.tags"]
+
+
+async def test_largest_batch_that_is_taken_is_also_answered(world: World) -> None:
+    async def attempt(size: int) -> str:
+        memory = memory_pb2.Memory(content="x" * size, tags=["t" * 128])
+        items = [pb.CreateMemoryRequest(memory=memory, request_id=f"{size}-{number}") for number in range(100)]
+        call = world.ann.BatchCreateMemories(pb.BatchCreateMemoriesRequest(requests=items))
+        try:
+            return "kept" if len((await call).results) == 100 else "short"
+        except grpc.aio.AioRpcError as error:
+            return error.code().name
+
+    assert [await attempt(size) for size in (31_200, 31_600, 40_000)] == [
+        "kept",
+        "INVALID_ARGUMENT",
+        "INVALID_ARGUMENT",
+    ]
 
 
 async def test_list_is_newest_first_in_pages_without_gap_or_double(world: World) -> None:

@@ -31,6 +31,9 @@ MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 UPDATE_ATTEMPTS = 8  # an update without etag retries when another one came between its read and its write
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BLANK = Memory("", "", "", _EPOCH, _EPOCH)  # what a draft is put on to be measured
+
 Clock = Callable[[], datetime]
 
 
@@ -218,11 +221,12 @@ async def _outcome(keeping: Awaitable[Memory]) -> Memory | MemoryBoxError:
 
 
 def _check_batch(items: Sequence[NewMemory | MemoryBoxError]) -> None:
-    size = sum(len(item.draft.content.encode()) for item in items if isinstance(item, NewMemory))
+    # Kept is kept, so the answer must fit into a message: it is bounded before anything is written.
+    size = sum(item.draft.applied_to(_BLANK).size_bytes for item in items if isinstance(item, NewMemory))
     if not 1 <= len(items) <= MAX_BATCH:
         description = f"must be 1 to {MAX_BATCH} items, got {len(items)}"
     elif size > MAX_BATCH_BYTES:
-        description = f"must hold at most {MAX_BATCH_BYTES} bytes of content together, got {size}"
+        description = f"must be at most {MAX_BATCH_BYTES} bytes together, metadata counted thrice; got {size}"
     else:
         return
     raise InvalidInput(f"requests {description}", violations=[Violation("requests", description)])

@@ -160,6 +160,25 @@ async def test_batch_of_a_wrong_size_is_refused_whole(bench: Bench, count: int) 
     assert bench.store.records == {}
 
 
+@pytest.mark.parametrize(
+    "items",
+    [
+        [new("x" * (1 << 20))] * 3,
+        [new("x", metadata={"a": "y" * 60_000})] * 18,
+        [new("x" * 24_000, tags=tuple(f"{number:0128}" for number in range(64)))] * 100,
+    ],
+    ids=["contents", "metadata", "tags"],
+)
+async def test_batch_whose_answer_would_not_fit_is_refused_before_anything_is_kept(
+    bench: Bench, items: list[NewMemory]
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await bench.memories.create_batch(ANN, items)
+
+    assert [violation.field for violation in refused.value.violations] == ["requests"]
+    assert bench.store.records == {}
+
+
 async def test_batch_of_100_is_kept_in_order(bench: Bench) -> None:
     results = await bench.memories.create_batch(ANN, [new(str(number)) for number in range(100)])
 
