@@ -148,7 +148,7 @@ class Memory(_message.Message):
 
     @_builtins.property
     def embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The vector, length 1; returned only when asked for. Set by the server; sending it is INVALID_ARGUMENT."""
+        """The vector, length 1; returned only when asked for. Set by the server; sending it is INVALID_ARGUMENT but in imports."""
 
     def __init__(
         self,

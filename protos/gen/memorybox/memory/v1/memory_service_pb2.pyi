@@ -999,38 +999,46 @@ class ImportMemoriesRequest(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         IMPORT_ID_FIELD_NUMBER: _builtins.int
+        FIRST_INDEX_FIELD_NUMBER: _builtins.int
         import_id: _builtins.str
         """Names this import; the same id resumes it. 1 to 128 printable ASCII characters."""
+        first_index: _builtins.int
+        """Index of the first item that this stream sends; at most one beyond the last durable item. 0: the stream sends all again."""
         def __init__(
             self,
             *,
             import_id: _builtins.str = ...,
+            first_index: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index", b"first_index", "import_id", b"import_id"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     CONFIG_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Ignored; there so that what ExportMemories wrote can be sent as it is."""
     @_builtins.property
     def config(self) -> Global___ImportMemoriesRequest.Config:
         """How to import."""
 
     @_builtins.property
     def memory(self) -> _memory_pb2.Memory:
-        """What to import."""
+        """What to import. `owner_user` must be empty or the caller, `delete_time` unset; `embedding` may be set."""
 
     def __init__(
         self,
         *,
         config: Global___ImportMemoriesRequest.Config | None = ...,
         memory: _memory_pb2.Memory | None = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "memory", b"memory", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "memory", b"memory", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "memory", b"memory", "message", b"message", "resume_token", b"resume_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["config", "memory"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
@@ -1075,14 +1083,14 @@ class ImportMemoriesResponse(_message.Message):
     ERRORS_FIELD_NUMBER: _builtins.int
     LAST_COMMITTED_INDEX_FIELD_NUMBER: _builtins.int
     imported_count: _builtins.int
-    """Items kept."""
+    """Items kept, over all streams of the import."""
     failed_count: _builtins.int
-    """Items refused."""
+    """Items refused, over all streams of the import."""
     last_committed_index: _builtins.int
-    """Index of the last item that is durable, from 0; -1: none."""
+    """Index of the last item that is decided durably, kept or refused, from 0; -1: none. Forgotten 30 days after the last stream."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportMemoriesResponse.ImportError]:
-        """The first 100 refusals."""
+        """The first 100 refusals, over all streams of the import."""
 
     def __init__(
         self,
@@ -1218,15 +1226,15 @@ class WatchMemoriesResponse(_message.Message):
     """Continues a watch after this message."""
     @_builtins.property
     def created(self) -> _memory_pb2.Memory:
-        """A memory came into being."""
+        """A memory came into being, or into the caller's sight."""
 
     @_builtins.property
     def updated(self) -> _memory_pb2.Memory:
-        """A memory changed."""
+        """A memory changed; as it was after this change."""
 
     @_builtins.property
     def deleted(self) -> _memory_pb2.Memory:
-        """A memory was deleted."""
+        """A memory was deleted, expired, or left the caller's sight, which is not told apart. Whole for its owner, else only `memory_id`."""
 
     @_builtins.property
     def done(self) -> Global___WatchMemoriesResponse.Done:

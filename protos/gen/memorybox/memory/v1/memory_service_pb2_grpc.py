@@ -328,21 +328,37 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ImportMemories(self, request_iterator, context):
-        """Takes in memories as a stream: first a configuration, then items. Resumable by `import_id`.
+        """Takes in memories of the caller's own as a stream: first a configuration, then items as ExportMemories wrote them. Safe to retry: the
+        same stream again, under the same `import_id`, goes on after the last item that is durable.
+
+        An item keeps its `memory_id`, times, `revision` and `superseded_by`, and its vector if that is one of the active space; else a new
+        vector is made. What is left out is set as in a create. An id that is not free gives way to a new one, unless the caller's own
+        memory has it: if that is the same, nothing is to be done, else the item fails with ALREADY_EXISTS (`MEMORY_ID_TAKEN`). Items fail one by one,
+        as in CreateMemory; what is kept is never changed by an import.
+
+        Fails as a whole with INVALID_ARGUMENT (the configuration, or a message that is none), ABORTED (`IMPORT_CONFLICT`: another stream of the same
+        import), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`) and DEADLINE_EXCEEDED after 15 minutes; what was durable stays, and counts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportMemories(self, request, context):
-        """Streams the caller's own memories, one a message. Safe to retry.
+        """Streams the caller's own memories, one a message, oldest first; what is deleted, expired or newer than the call is left out. Safe to retry.
+
+        The stream is whole when it ends with OK. It ends with DEADLINE_EXCEEDED after 15 minutes; any message's `resume_token` goes on after that
+        message. Fails with INVALID_ARGUMENT (`INVALID_RESUME_TOKEN`: another caller's or request's, or over an hour old).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchMemories(self, request, context):
-        """Streams changes of memories that the caller may see, from a resume token on. Safe to retry.
+        """Streams changes of memories that the caller may see, in the order they were committed. Safe to retry with the last `resume_token`: nothing is
+        lost or sent twice, also when the service was restarted meanwhile.
+
+        A memory that comes into the caller's sight is `created`, one that leaves it is `deleted`. The stream ends with `done` after 15 minutes, shortly
+        before the call's deadline, and when the service goes away. Fails with INVALID_ARGUMENT (`INVALID_RESUME_TOKEN`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -107,11 +107,30 @@ class MemoryServiceStub:
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     ImportMemories: _grpc.StreamUnaryMultiCallable[_memory_service_pb2.ImportMemoriesRequest, _memory_service_pb2.ImportMemoriesResponse]
-    """Takes in memories as a stream: first a configuration, then items. Resumable by `import_id`."""
+    """Takes in memories of the caller's own as a stream: first a configuration, then items as ExportMemories wrote them. Safe to retry: the
+    same stream again, under the same `import_id`, goes on after the last item that is durable.
+
+    An item keeps its `memory_id`, times, `revision` and `superseded_by`, and its vector if that is one of the active space; else a new
+    vector is made. What is left out is set as in a create. An id that is not free gives way to a new one, unless the caller's own
+    memory has it: if that is the same, nothing is to be done, else the item fails with ALREADY_EXISTS (`MEMORY_ID_TAKEN`). Items fail one by one,
+    as in CreateMemory; what is kept is never changed by an import.
+
+    Fails as a whole with INVALID_ARGUMENT (the configuration, or a message that is none), ABORTED (`IMPORT_CONFLICT`: another stream of the same
+    import), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`) and DEADLINE_EXCEEDED after 15 minutes; what was durable stays, and counts.
+    """
     ExportMemories: _grpc.UnaryStreamMultiCallable[_memory_service_pb2.ExportMemoriesRequest, _memory_service_pb2.ExportMemoriesResponse]
-    """Streams the caller's own memories, one a message. Safe to retry."""
+    """Streams the caller's own memories, one a message, oldest first; what is deleted, expired or newer than the call is left out. Safe to retry.
+
+    The stream is whole when it ends with OK. It ends with DEADLINE_EXCEEDED after 15 minutes; any message's `resume_token` goes on after that
+    message. Fails with INVALID_ARGUMENT (`INVALID_RESUME_TOKEN`: another caller's or request's, or over an hour old).
+    """
     WatchMemories: _grpc.UnaryStreamMultiCallable[_memory_service_pb2.WatchMemoriesRequest, _memory_service_pb2.WatchMemoriesResponse]
-    """Streams changes of memories that the caller may see, from a resume token on. Safe to retry."""
+    """Streams changes of memories that the caller may see, in the order they were committed. Safe to retry with the last `resume_token`: nothing is
+    lost or sent twice, also when the service was restarted meanwhile.
+
+    A memory that comes into the caller's sight is `created`, one that leaves it is `deleted`. The stream ends with `done` after 15 minutes, shortly
+    before the call's deadline, and when the service goes away. Fails with INVALID_ARGUMENT (`INVALID_RESUME_TOKEN`).
+    """
     StartReembedding: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.StartReembeddingRequest, _operations_pb2.Operation]
     """Fills a new embedding space from the stored contents and then switches to it, as an operation. For operators.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
@@ -195,11 +214,30 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     ImportMemories: _aio.StreamUnaryMultiCallable[_memory_service_pb2.ImportMemoriesRequest, _memory_service_pb2.ImportMemoriesResponse]  # type: ignore[assignment]
-    """Takes in memories as a stream: first a configuration, then items. Resumable by `import_id`."""
+    """Takes in memories of the caller's own as a stream: first a configuration, then items as ExportMemories wrote them. Safe to retry: the
+    same stream again, under the same `import_id`, goes on after the last item that is durable.
+
+    An item keeps its `memory_id`, times, `revision` and `superseded_by`, and its vector if that is one of the active space; else a new
+    vector is made. What is left out is set as in a create. An id that is not free gives way to a new one, unless the caller's own
+    memory has it: if that is the same, nothing is to be done, else the item fails with ALREADY_EXISTS (`MEMORY_ID_TAKEN`). Items fail one by one,
+    as in CreateMemory; what is kept is never changed by an import.
+
+    Fails as a whole with INVALID_ARGUMENT (the configuration, or a message that is none), ABORTED (`IMPORT_CONFLICT`: another stream of the same
+    import), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`) and DEADLINE_EXCEEDED after 15 minutes; what was durable stays, and counts.
+    """
     ExportMemories: _aio.UnaryStreamMultiCallable[_memory_service_pb2.ExportMemoriesRequest, _memory_service_pb2.ExportMemoriesResponse]  # type: ignore[assignment]
-    """Streams the caller's own memories, one a message. Safe to retry."""
+    """Streams the caller's own memories, one a message, oldest first; what is deleted, expired or newer than the call is left out. Safe to retry.
+
+    The stream is whole when it ends with OK. It ends with DEADLINE_EXCEEDED after 15 minutes; any message's `resume_token` goes on after that
+    message. Fails with INVALID_ARGUMENT (`INVALID_RESUME_TOKEN`: another caller's or request's, or over an hour old).
+    """
     WatchMemories: _aio.UnaryStreamMultiCallable[_memory_service_pb2.WatchMemoriesRequest, _memory_service_pb2.WatchMemoriesResponse]  # type: ignore[assignment]
-    """Streams changes of memories that the caller may see, from a resume token on. Safe to retry."""
+    """Streams changes of memories that the caller may see, in the order they were committed. Safe to retry with the last `resume_token`: nothing is
+    lost or sent twice, also when the service was restarted meanwhile.
+
+    A memory that comes into the caller's sight is `created`, one that leaves it is `deleted`. The stream ends with `done` after 15 minutes, shortly
+    before the call's deadline, and when the service goes away. Fails with INVALID_ARGUMENT (`INVALID_RESUME_TOKEN`).
+    """
     StartReembedding: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.StartReembeddingRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Fills a new embedding space from the stored contents and then switches to it, as an operation. For operators.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
@@ -406,7 +444,17 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_memory_service_pb2.ImportMemoriesRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.ImportMemoriesResponse, _abc.Awaitable[_memory_service_pb2.ImportMemoriesResponse]]:
-        """Takes in memories as a stream: first a configuration, then items. Resumable by `import_id`."""
+        """Takes in memories of the caller's own as a stream: first a configuration, then items as ExportMemories wrote them. Safe to retry: the
+        same stream again, under the same `import_id`, goes on after the last item that is durable.
+
+        An item keeps its `memory_id`, times, `revision` and `superseded_by`, and its vector if that is one of the active space; else a new
+        vector is made. What is left out is set as in a create. An id that is not free gives way to a new one, unless the caller's own
+        memory has it: if that is the same, nothing is to be done, else the item fails with ALREADY_EXISTS (`MEMORY_ID_TAKEN`). Items fail one by one,
+        as in CreateMemory; what is kept is never changed by an import.
+
+        Fails as a whole with INVALID_ARGUMENT (the configuration, or a message that is none), ABORTED (`IMPORT_CONFLICT`: another stream of the same
+        import), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`) and DEADLINE_EXCEEDED after 15 minutes; what was durable stays, and counts.
+        """
 
     @_abc_1.abstractmethod
     def ExportMemories(
@@ -414,7 +462,11 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.ExportMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_memory_service_pb2.ExportMemoriesResponse], _abc.AsyncIterator[_memory_service_pb2.ExportMemoriesResponse]]:
-        """Streams the caller's own memories, one a message. Safe to retry."""
+        """Streams the caller's own memories, one a message, oldest first; what is deleted, expired or newer than the call is left out. Safe to retry.
+
+        The stream is whole when it ends with OK. It ends with DEADLINE_EXCEEDED after 15 minutes; any message's `resume_token` goes on after that
+        message. Fails with INVALID_ARGUMENT (`INVALID_RESUME_TOKEN`: another caller's or request's, or over an hour old).
+        """
 
     @_abc_1.abstractmethod
     def WatchMemories(
@@ -422,7 +474,12 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.WatchMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_memory_service_pb2.WatchMemoriesResponse], _abc.AsyncIterator[_memory_service_pb2.WatchMemoriesResponse]]:
-        """Streams changes of memories that the caller may see, from a resume token on. Safe to retry."""
+        """Streams changes of memories that the caller may see, in the order they were committed. Safe to retry with the last `resume_token`: nothing is
+        lost or sent twice, also when the service was restarted meanwhile.
+
+        A memory that comes into the caller's sight is `created`, one that leaves it is `deleted`. The stream ends with `done` after 15 minutes, shortly
+        before the call's deadline, and when the service goes away. Fails with INVALID_ARGUMENT (`INVALID_RESUME_TOKEN`).
+        """
 
     @_abc_1.abstractmethod
     def StartReembedding(
