@@ -1,7 +1,8 @@
 """The wiring of the memory service; the only file that names its adapters."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from memorybox.governance.v1 import (
     audit_service_pb2,
@@ -16,25 +17,32 @@ from memorybox.governance.v1 import (
 from memorybox.memory.v1 import memory_service_pb2, memory_service_pb2_grpc
 from services.memory.access import ACCESS
 from services.memory.backends.embedding_service import RETRYABLE, EmbeddingServiceEmbedder
+from services.memory.domain.audits import Audits, Recorder, Roles
 from services.memory.domain.memories import Memories
 from services.memory.domain.ports import Embedder, MemoryStore
 from services.memory.domain.searches import Searches
 from services.memory.rpc import MemoryServicer
+from services.memory.rpc.audit import AuditServicer
+from services.memory.rpc.recording import RecordedCalls
 from services.memory.settings import Settings
 from services.memory.stores.traced import TracedMemoryStore
 from services.mesh import server
 from services.mesh.config import BadSettings, MeshSettings, load
 from services.mesh.server import Mesh, Registration, Service
 
+if TYPE_CHECKING:
+    from services.memory.stores.embedded import EmbeddedMemoryStore
+
 
 async def build(mesh: Mesh, settings: Settings) -> Service:
     """Wire the memory service."""
-    store = TracedMemoryStore(await open_store(mesh, settings), mesh.telemetry)
+    kept = await open_store(mesh, settings)
+    store = TracedMemoryStore(kept, mesh.telemetry)
     embedder: Embedder = EmbeddingServiceEmbedder(mesh.channel("embedding", retryable=RETRYABLE))
-    return service(store, embedder)
+    return service(store, embedder, govern(mesh, kept, settings))
 
 
-async def open_store(mesh: Mesh, settings: Settings) -> MemoryStore:
+async def open_store(mesh: Mesh, settings: Settings) -> "EmbeddedMemoryStore":
     """Open the store that the profile selects; closed with the process."""
     if mesh.settings.profile != "local":
         raise BadSettings("MEMORYBOX_PROFILE=snowflake: the Snowflake store is not built in this version; use local")
@@ -46,20 +54,42 @@ async def open_store(mesh: Mesh, settings: Settings) -> MemoryStore:
     return store
 
 
-def service(store: MemoryStore, embedder: Embedder) -> Service:
-    """Return everything that the memory process serves, over *store* and *embedder*."""
+@dataclass(frozen=True, slots=True)
+class Governing:
+    """What is there beside the memories, for governance."""
+
+    calls: RecordedCalls
+    audits: Audits
+
+
+def govern(mesh: Mesh, store: "EmbeddedMemoryStore", settings: Settings) -> Governing:
+    """Wire governance over what *store* keeps for it; ends with the process."""
+    from services.memory.stores.embedded.governing import EmbeddedAuditLog
+
+    roles = Roles(governor=mesh.settings.governor_role, operator=mesh.settings.operator_role)
+    log = EmbeddedAuditLog(store)
+    recorder = Recorder(log, synchronous=settings.audit_reads == "sync")
+    mesh.stack.push_async_callback(recorder.close)
+    return Governing(RecordedCalls(recorder), Audits(log, recorder, store.secrets.token_key, roles))
+
+
+def service(store: MemoryStore, embedder: Embedder, governing: Governing | None = None) -> Service:
+    """Return everything that the memory process serves, over *store* and *embedder*; nothing that governs without *governing*."""
     servicer: Callable[..., Any] = MemoryServicer
     memory = servicer(Memories(store, embedder), Searches(store, embedder))
-    return Service(
-        (
-            Registration.of(memory_service_pb2, memory_service_pb2_grpc, "MemoryService", memory),
-            Registration.of(governance_service_pb2, governance_service_pb2_grpc, "GovernanceService"),
-            Registration.of(audit_service_pb2, audit_service_pb2_grpc, "AuditService"),
-            Registration.of(operation_service_pb2, operation_service_pb2_grpc, "OperationService"),
-            Registration.of(subject_data_service_pb2, subject_data_service_pb2_grpc, "SubjectDataService"),
-        ),
-        ACCESS,
+    audit = AuditServicer(governing.audits) if governing else None
+    registrations = (
+        Registration.of(memory_service_pb2, memory_service_pb2_grpc, "MemoryService", memory),
+        Registration.of(governance_service_pb2, governance_service_pb2_grpc, "GovernanceService"),
+        Registration.of(audit_service_pb2, audit_service_pb2_grpc, "AuditService", audit),
+        Registration.of(operation_service_pb2, operation_service_pb2_grpc, "OperationService"),
+        Registration.of(subject_data_service_pb2, subject_data_service_pb2_grpc, "SubjectDataService"),
     )
+    if governing is None:
+        return Service(registrations, ACCESS)
+    for registration in registrations:
+        governing.calls.wrap(registration.servicer, registration.descriptor)
+    return Service(registrations, ACCESS, governing.calls.refused)
 
 
 async def serve(environ: Mapping[str, str] | None = None) -> None:

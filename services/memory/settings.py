@@ -15,3 +15,9 @@ class Settings:
         parse=one_of("quick", "full"),
         doc="How stored data are checked at start: `quick`, or `full`, which also compares every index.",
     )
+    audit_reads: str = setting(
+        "MEMORYBOX_AUDIT_READS",
+        default="async",
+        parse=one_of("async", "sync"),
+        doc="When reads are in the audit log: `async`, within a second, or `sync`, before they are answered, so that no crash loses one.",
+    )

@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from services.mesh.access import AccessPolicy
 from services.mesh.caller import Caller
-from services.mesh.errors import DeadlineExceeded, InvalidInput, MemoryBoxError, Unauthenticated
+from services.mesh.errors import DeadlineExceeded, InvalidInput, MemoryBoxError, PermissionDenied, Unauthenticated
 from services.mesh.identity import ACTING, AUTHORIZATION, SUBJECT_HEADER, SUBJECT_TOKEN, HopVerifier
 from services.mesh.status import to_status
 from services.mesh.telemetry import ERROR_TYPE, RPC_METHOD, RPC_STATUS, RPC_SYSTEM, Telemetry, remote_context
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
 Around = Callable[["Context"], AbstractAsyncContextManager[None]]
+# Is told of each call that the access table turns away: method, who called, name of the status.
+Refused = Callable[[str, Caller, str], Awaitable[None]]
 
 # When the call that this task serves must be over, on the monotonic clock; outgoing hops keep to it.
 DEADLINE: ContextVar[float | None] = ContextVar("deadline", default=None)
@@ -165,16 +167,22 @@ class ErrorInterceptor(AroundInterceptor):
 class IdentityInterceptor(AroundInterceptor):
     """Lets in who proves to be granted the call, and says to the handler for whom it works."""
 
-    def __init__(self, verifier: HopVerifier, policy: AccessPolicy) -> None:
+    def __init__(self, verifier: HopVerifier, policy: AccessPolicy, refused: Refused | None = None) -> None:
         self._verifier = verifier
         self._policy = policy
+        self._refused = refused
 
     @asynccontextmanager
     async def around(self, details: grpc.HandlerCallDetails, context: "Context") -> AsyncIterator[None]:
         """Verify, check the access table, and set whom the call is for."""
         tokens = _texts(details, AUTHORIZATION, SUBJECT_HEADER)
         principal = self._verifier.verify(details.method, tokens.get(AUTHORIZATION), tokens.get(SUBJECT_HEADER))
-        self._policy.check(details.method, principal)
+        try:
+            self._policy.check(details.method, principal)
+        except PermissionDenied as refusal:
+            if self._refused is not None:
+                await self._refused(details.method, principal.caller, refusal.code)
+            raise
         ACTING.set(principal.caller)
         SUBJECT_TOKEN.set(principal.subject_token)
         yield
@@ -246,13 +254,13 @@ async def _each_parsed(stream: AsyncIterator[bytes], parse: Callable[[bytes], An
 
 
 def server_interceptors(
-    telemetry: Telemetry, verifier: HopVerifier, policy: AccessPolicy
+    telemetry: Telemetry, verifier: HopVerifier, policy: AccessPolicy, refused: Refused | None = None
 ) -> Sequence[grpc.aio.ServerInterceptor]:
     """Return the interceptors of every service, outermost first."""
     return (
         TelemetryInterceptor(telemetry),
         ErrorInterceptor(),
-        IdentityInterceptor(verifier, policy),
+        IdentityInterceptor(verifier, policy, refused),
         DeadlineInterceptor(),
         DecodingInterceptor(),
     )

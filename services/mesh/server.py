@@ -19,7 +19,7 @@ from services.mesh.channels import MAX_MESSAGE_BYTES, MeshChannel, ServiceCreden
 from services.mesh.config import MeshSettings
 from services.mesh.errors import NotBuilt
 from services.mesh.identity import HopSigner, HopVerifier
-from services.mesh.interceptors import server_interceptors
+from services.mesh.interceptors import Refused, server_interceptors
 from services.mesh.keys import KeyFolder
 from services.mesh.lifetime import until_told_to_stop
 from services.mesh.ops import PortTaken, Readiness, start_ops
@@ -48,10 +48,11 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What a process serves, and who may call what."""
+    """What a process serves, who may call what, and who is told of calls that may not."""
 
     registrations: Sequence[Registration]
     access: AccessTable
+    refused: Refused | None = None
 
 
 @dataclass(slots=True)
@@ -124,7 +125,8 @@ async def start(mesh: Mesh, build: Build) -> tuple[grpc.aio.Server, health.aio.H
     verifier = HopVerifier(KeyFolder(settings.keys_dir), mesh.name)
     policy = AccessPolicy.of(service.access, settings)
     server = grpc.aio.server(
-        interceptors=server_interceptors(mesh.telemetry, verifier, policy), options=server_options(settings)
+        interceptors=server_interceptors(mesh.telemetry, verifier, policy, service.refused),
+        options=server_options(settings),
     )
     for registration in service.registrations:
         refuse_unbuilt(registration.servicer, registration.descriptor)

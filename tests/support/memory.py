@@ -12,11 +12,12 @@ import numpy as np
 from memorybox.memory.v1 import memory_pb2, search_pb2
 from memorybox.memory.v1 import memory_service_pb2 as pb
 from memorybox.memory.v1 import memory_service_pb2_grpc as pb_grpc
-from services.memory.app import service
+from services.memory.app import Governing, service
 from services.memory.domain.keyword import tokenize
 from services.memory.domain.memory import Embedding
 from services.memory.domain.ports import EmbeddingSpace, EmbeddingUnavailable, InputKind, MemoryStore
 from services.memory.stores.traced import TracedMemoryStore
+from services.mesh.server import Mesh, Service
 from tests.support.clients import CALL_S, Deployment, Pairs, Running, plain_channel
 
 DIMENSION = 32
@@ -119,13 +120,17 @@ class World:
 
 
 @asynccontextmanager
-async def memory_world(deployment: Deployment, store: MemoryStore) -> AsyncIterator[World]:
-    """Serve the memory service over *store* and a fake embedder."""
+async def memory_world(
+    deployment: Deployment, store: MemoryStore, governed: Callable[[Mesh], Governing] | None = None
+) -> AsyncIterator[World]:
+    """Serve the memory service over *store* and a fake embedder; nothing of governance without *governed*."""
     embedder = FakeEmbedder()
+
+    def build(mesh: Mesh) -> Service:
+        return service(TracedMemoryStore(store, mesh.telemetry), embedder, governed(mesh) if governed else None)
+
     async with (
-        deployment.serving(
-            "memory", lambda mesh: service(TracedMemoryStore(store, mesh.telemetry), embedder)
-        ) as running,
+        deployment.serving("memory", build) as running,
         plain_channel(running.target) as channel,
     ):
         yield World(deployment, running, channel, embedder)

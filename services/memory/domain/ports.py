@@ -1,11 +1,12 @@
 """The ports of the memory service: what it needs from a store and from an embedder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from services.memory.domain.audit import Act, current_act
 from services.memory.domain.memory import Embedding, Memory
 from services.mesh.caller import Caller
 from services.memory.filter import EVERYTHING, Filter
@@ -57,10 +58,11 @@ Change = Create | Replace | Delete
 
 @dataclass(frozen=True, slots=True)
 class UnitOfWork:
-    """Changes that become durable together or not at all, made by *caller*."""
+    """Changes that become durable together or not at all, made by *caller*, with the event of the call that they are part of."""
 
     caller: Caller
     changes: tuple[Change, ...]
+    act: Act | None = field(default_factory=current_act)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,20 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
-from services.memory.domain.memory import Memory
 from services.mesh.errors import BackendUnavailable
 
-Result = tuple[Memory, ...]
+Result = TypeVar("Result")
 
 
-def _new_future() -> "asyncio.Future[Result]":
+def _new_future() -> "asyncio.Future[Any]":
     return asyncio.get_running_loop().create_future()
 
 
 @dataclass(slots=True, eq=False)
-class Answer:
-    """The result of a unit of work, awaited in the event loop that asked for it; set once, by any thread."""
+class Answer(Generic[Result]):
+    """The result of a task of the writer, never None, awaited in the event loop that asked for it; set once, by any thread."""
 
     future: "asyncio.Future[Result]" = field(default_factory=_new_future)
     outcome: Result | BaseException | None = None
@@ -39,7 +39,7 @@ class Answer:
         deliver([self])
 
 
-def deliver(answers: Sequence[Answer]) -> None:
+def deliver(answers: Sequence[Answer[Any]]) -> None:
     """Wake who waits: once for each event loop, as each waking costs the calling thread some 50 us."""
     for loop in {answer.future.get_loop() for answer in answers}:
         own = [answer for answer in answers if answer.future.get_loop() is loop]
@@ -47,7 +47,7 @@ def deliver(answers: Sequence[Answer]) -> None:
             loop.call_soon_threadsafe(_wake, own)
 
 
-def _wake(answers: Sequence[Answer]) -> None:
+def _wake(answers: Sequence[Answer[Any]]) -> None:
     for answer in answers:
         if answer.future.done():  # its caller was cancelled
             continue

@@ -43,7 +43,7 @@ from services.memory.stores.embedded.rows import (
 )
 from services.memory.stores.embedded.search import rank
 from services.memory.stores.embedded.segment import Longs
-from services.memory.stores.embedded.writer import GroupWriter
+from services.memory.stores.embedded.writer import Ground, GroupWriter
 from services.mesh.caller import Caller
 from services.mesh.errors import BackendUnavailable, DataLoss
 
@@ -117,9 +117,12 @@ class EmbeddedMemoryStore:
     async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
         """Commit *work* durably; see ``MemoryStore``. Cancelling the caller leaves the work whole: done, or not begun."""
         self._check_open()
-        answer = Answer()
+        answer: Answer[tuple[Memory, ...]] = Answer()
         self._readers.submit(lambda: self._writer.submit(prepare(work), answer)).add_done_callback(answer.fail_with)
-        return await answer.future
+        memories = await answer.future
+        if work.act is not None:
+            work.act.written = True
+        return memories
 
     async def get(self, caller: Caller, memory_id: str, now: datetime) -> Memory:
         """Return one memory, or raise ``MemoryNotFound``."""
@@ -145,6 +148,17 @@ class EmbeddedMemoryStore:
     async def count(self, caller: Caller, now: datetime) -> int:
         """Return how many memories *caller* may see."""
         return await self._read(lambda connection: count_visible(connection, caller, now))
+
+    async def run(self, task: Callable[[Ground], Found]) -> Found:
+        """Run *task* on the writer's thread, whole or not at all, and return its result once it is durable."""
+        self._check_open()
+        answer: Answer[Found] = Answer()
+        self._writer.run(task, answer)
+        return await answer.future
+
+    async def read(self, read: Callable[[apsw.Connection], Found]) -> Found:
+        """Run *read* on a connection that cannot write, on a thread."""
+        return await self._read(read)
 
     async def _read(self, read: Callable[[apsw.Connection], Found]) -> Found:
         return await self._in_thread(partial(self._with_connection, read))

@@ -6,11 +6,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 import apsw
 
+from services.memory.domain.audit import Entry, Touched
+from services.memory.domain.memory import Memory
 from services.memory.stores.embedded.answer import Answer, deliver
-from services.memory.stores.embedded.changes import ChangeWriter, Outcome, PreparedWork
+from services.memory.stores.embedded.audit import AuditWriter
+from services.memory.stores.embedded.changes import ChangeWriter, PreparedWork
 from services.memory.stores.embedded.database import translated_errors
 from services.memory.stores.embedded.entry import IndexChange
 from services.memory.stores.embedded.index import MemoryIndex
@@ -22,15 +26,27 @@ _BATCH_UNITS = 256
 _BATCH_BYTES = 16 << 20  # of contents: bounds a commit's time and the log's growth
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a task writes on, inside the writer's transaction; *index_changes* are shown once it is committed."""
+
+    connection: apsw.Connection
+    changes: ChangeWriter
+    audit: AuditWriter
+    index_changes: list[IndexChange]
+
+
+Task = Callable[[Ground], Any]  # what it returns is its answer, never None
+
+
 @dataclass(slots=True)
 class _Job:
-    work: PreparedWork
-    answer: Answer
-    outcomes: Sequence[Outcome] = ()
+    task: Task
+    answer: Answer[Any]
+    size_bytes: int
+    result: Any = None
+    index_changes: Sequence[IndexChange] = ()
     error: Exception | None = None
-
-    def size_bytes(self) -> int:
-        return sum(text.size_bytes for text in self.work.texts if text is not None)
 
 
 class GroupWriter:
@@ -45,6 +61,7 @@ class GroupWriter:
         self._connection = connection
         self._index = index
         self._changes = ChangeWriter(connection, seq)
+        self._audit = AuditWriter(connection)
         self._after_commit = after_commit
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._lock = Lock()
@@ -59,10 +76,15 @@ class GroupWriter:
         """Why no more writes are taken, if so."""
         return self._failure
 
-    def submit(self, work: PreparedWork, answer: Answer) -> None:
+    def submit(self, work: PreparedWork, answer: Answer[tuple[Memory, ...]]) -> None:
         """Queue *work*. If its answer is abandoned before its turn it leaves no trace, afterwards it is done all the same."""
+        size_bytes = sum(text.size_bytes for text in work.texts if text is not None)
+        self.run(lambda ground: apply_work(ground, work), answer, size_bytes)
+
+    def run(self, task: Task, answer: Answer[Any], size_bytes: int = 0) -> None:
+        """Queue *task*, as ``submit`` does; *size_bytes* is about what it adds to the log."""
         with self._lock:
-            self._queue.append(_Job(work, answer))
+            self._queue.append(_Job(task, answer, size_bytes))
             if not self._draining:
                 self._draining = True
                 self._executor.submit(self._drain).add_done_callback(_report)
@@ -99,7 +121,7 @@ class GroupWriter:
                 job = self._queue.popleft()
                 if not job.answer.future.cancelled():
                     jobs.append(job)
-                    size += job.size_bytes()
+                    size += job.size_bytes
         return jobs
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
@@ -119,7 +141,7 @@ class GroupWriter:
             return
         for job in jobs:
             if job.error is None:
-                job.answer.set(tuple(outcome.memory for outcome in job.outcomes))
+                job.answer.set(job.result)
             else:
                 job.answer.set(job.error)
 
@@ -143,11 +165,13 @@ class GroupWriter:
             raise
 
     def _write_one(self, job: _Job) -> None:
-        """Apply one unit inside the batch; its own fault undoes it alone."""
+        """Run one task inside the batch; its own fault undoes it alone."""
         before = self._changes.seq
+        ground = Ground(self._connection, self._changes, self._audit, [])
         self._connection.execute("SAVEPOINT unit")
         try:
-            job.outcomes = self._changes.apply(job.work)
+            job.result = job.task(ground)
+            job.index_changes = ground.index_changes
         except (MemoryBoxError, ValueError, TypeError, OverflowError) as error:
             # The last three: a value that SQLite cannot take, such as a text with lone surrogates.
             self._connection.execute("ROLLBACK TO unit")
@@ -156,12 +180,21 @@ class GroupWriter:
         self._connection.execute("RELEASE unit")
 
     def _publish(self, jobs: Sequence[_Job]) -> None:
-        changes: list[IndexChange] = [
-            outcome.index_change for job in jobs for outcome in job.outcomes if outcome.index_change is not None
-        ]
+        changes = [change for job in jobs for change in job.index_changes]
         self._failure = "the indexes could not follow a commit; writes stop until the store is opened again"
         self._index.publish(changes, self._changes.seq)
         self._failure = None
+
+
+def apply_work(ground: Ground, work: PreparedWork) -> tuple[Memory, ...]:
+    """Apply a unit of work, and record the act that it is part of."""
+    outcomes = ground.changes.apply(work)
+    ground.index_changes.extend(outcome.index_change for outcome in outcomes if outcome.index_change is not None)
+    memories = tuple(outcome.memory for outcome in outcomes)
+    if work.work.act is not None:
+        touched = tuple(Touched(memory.memory_id, memory.owner_user) for memory in memories)
+        ground.audit.append([Entry(work.work.act, "OK", touched)])
+    return memories
 
 
 def _report(drained: Future[None]) -> None:

@@ -1,0 +1,131 @@
+"""Recording acts: what waits, when it is written, and what happens while it cannot be."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from services.memory.domain.audit import (
+    Act,
+    AuditEvent,
+    AuditPlan,
+    ChainWalk,
+    Entry,
+    ForeignEvent,
+    KeptEvent,
+    Verification,
+    pseudonym,
+)
+from services.memory.domain.audits import Recorder
+from services.mesh.errors import BackendUnavailable
+
+ENTRY = Entry(Act("ann", "a.B/C", datetime(2030, 1, 1, tzinfo=UTC)), "OK")
+
+
+class FakeLog:
+    """Keeps entries in a list, unless it is ``down``."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.commits: list[Sequence[Entry]] = []
+
+    async def append(self, entries: Sequence[Entry]) -> None:
+        if self.down:
+            raise BackendUnavailable("down")
+        self.commits.append(entries)
+
+    async def take_in(self, writer_id: str, events: Sequence[ForeignEvent]) -> int:
+        return len(events)
+
+    async def page(self, plan: AuditPlan) -> Sequence[KeptEvent]:
+        return ()
+
+    async def verify(self) -> Verification:
+        return Verification(0, None, None)
+
+
+async def test_synchronous_recorder_returns_when_the_entry_is_written() -> None:
+    log = FakeLog()
+
+    await Recorder(log, synchronous=True).record(ENTRY)
+
+    assert log.commits == [(ENTRY,)]
+
+
+async def test_entries_that_come_together_are_written_together() -> None:
+    log = FakeLog()
+    recorder = Recorder(log, synchronous=False)
+
+    await asyncio.gather(*(recorder.record(ENTRY) for _ in range(10)))
+    await recorder.close()
+
+    assert [len(entries) for entries in log.commits] == [10]
+
+
+async def test_entries_outlast_a_log_that_is_down() -> None:
+    log = FakeLog()
+    log.down = True
+    recorder = Recorder(log, synchronous=False, flush_s=0.001)
+    await recorder.record(ENTRY)
+    with pytest.raises(BackendUnavailable):
+        await recorder.flush()
+
+    log.down = False
+    await recorder.record(ENTRY)
+    await recorder.close()
+
+    assert sum(len(entries) for entries in log.commits) == 2
+
+
+async def test_calls_fail_when_too_much_waits_for_a_log_that_is_down() -> None:
+    log = FakeLog()
+    log.down = True
+    recorder = Recorder(log, synchronous=False, max_waiting=1)
+    await recorder.record(ENTRY)
+
+    with pytest.raises(BackendUnavailable):
+        await recorder.record(ENTRY)
+
+    log.down = False
+    await recorder.close()
+    assert sum(len(entries) for entries in log.commits) == 1
+
+
+def test_pseudonym_needs_the_persons_own_key() -> None:
+    assert pseudonym(b"1", "ann") == pseudonym(b"1", "ann")
+    assert len({pseudonym(b"1", "ann"), pseudonym(b"2", "ann"), pseudonym(b"1", "bob")}) == 3
+
+
+FIRST = AuditEvent("memory/1", 1, b"", 5, "p", "a.B/C", "OK", "", ("m",), ("o",))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"writer_id": "x"},
+        {"seq": 2},
+        {"prev_hash": b"x"},
+        {"event_time_us": 6},
+        {"actor": "q"},
+        {"method": "d"},
+        {"outcome": "ABORTED"},
+        {"trace_id": "t"},
+        {"resource_ids": ("n",)},
+        {"owners": ("r",)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_field_of_an_event_is_under_its_hash(change: dict[str, object]) -> None:
+    assert replace(FIRST, **change).digest() != FIRST.digest()  # type: ignore[arg-type]
+
+
+def test_chain_holds_only_in_order_and_without_gaps() -> None:
+    second = replace(FIRST, seq=2, prev_hash=FIRST.digest())
+    kept = [KeptEvent(1, FIRST, FIRST.digest()), KeptEvent(2, second, second.digest())]
+    whole, gapped = ChainWalk(), ChainWalk()
+
+    assert [whole.holds(item) for item in kept] == [True, True]
+    assert whole.ends_with(2, second.digest())
+    assert not gapped.holds(kept[1])
