@@ -25,7 +25,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class Memory(_message.Message):
     """One statement that an owner asked us to keep.
 
-    Times are UTC with microsecond precision. Fields marked "set by the server" are ignored in requests, unless said otherwise.
+    Times are UTC with microsecond precision. Fields marked "set by the server" may be sent back as they were read; in
+    an update another value is INVALID_ARGUMENT, in a create they are ignored, unless said otherwise.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -180,7 +180,7 @@ class MemoryServiceServicer(object):
     def BatchCreateMemories(self, request, context):
         """Keeps up to 100 memories; each item succeeds or fails alone. Safe to retry when every item has a `request_id`.
 
-        Fails as a whole with INVALID_ARGUMENT only for the number of items.
+        Fails as a whole with INVALID_ARGUMENT for the number of items, and for more than 3 MiB together.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,7 @@ class MemoryServiceStub:
     BatchCreateMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.BatchCreateMemoriesRequest, _memory_service_pb2.BatchCreateMemoriesResponse]
     """Keeps up to 100 memories; each item succeeds or fails alone. Safe to retry when every item has a `request_id`.
 
-    Fails as a whole with INVALID_ARGUMENT only for the number of items.
+    Fails as a whole with INVALID_ARGUMENT for the number of items, and for more than 3 MiB together.
     """
     GetMemory: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.GetMemoryRequest, _memory_service_pb2.GetMemoryResponse]
     """Returns one memory. Safe to retry.
@@ -154,7 +154,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     BatchCreateMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.BatchCreateMemoriesRequest, _memory_service_pb2.BatchCreateMemoriesResponse]  # type: ignore[assignment]
     """Keeps up to 100 memories; each item succeeds or fails alone. Safe to retry when every item has a `request_id`.
 
-    Fails as a whole with INVALID_ARGUMENT only for the number of items.
+    Fails as a whole with INVALID_ARGUMENT for the number of items, and for more than 3 MiB together.
     """
     GetMemory: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.GetMemoryRequest, _memory_service_pb2.GetMemoryResponse]  # type: ignore[assignment]
     """Returns one memory. Safe to retry.
@@ -270,7 +270,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_memory_service_pb2.BatchCreateMemoriesResponse, _abc.Awaitable[_memory_service_pb2.BatchCreateMemoriesResponse]]:
         """Keeps up to 100 memories; each item succeeds or fails alone. Safe to retry when every item has a `request_id`.
 
-        Fails as a whole with INVALID_ARGUMENT only for the number of items.
+        Fails as a whole with INVALID_ARGUMENT for the number of items, and for more than 3 MiB together.
         """
 
     @_abc_1.abstractmethod
