@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ EMBEDDINGS = st.builds(unit, st.lists(st.integers(-2, 2), min_size=1, max_size=3
 PLANS = st.builds(
     SearchPlan,
     mode=st.sampled_from(SearchMode),
-    now=SECONDS.map(lambda after: NOW + after),
+    now=st.just(NOW),
     top_k=st.sampled_from([1, 3, 200]),
     limit=st.sampled_from([1, 2, 100]),
     threshold=st.sampled_from([-1.0, 0.0, 0.9]),
@@ -86,9 +86,9 @@ async def list_page(caller: Caller, plan: ListPlan, store: MemoryStore) -> ListP
     return await store.list(caller, plan)
 
 
-async def count_now(caller: Caller, store: MemoryStore) -> int:
+async def count_at(now: datetime, caller: Caller, store: MemoryStore) -> int:
     """Return how many memories *caller* sees in *store*."""
-    return await store.count(caller, NOW)
+    return await store.count(caller, now)
 
 
 class StoreAgainstModel(RuleBasedStateMachine):
@@ -99,6 +99,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.runner = asyncio.Runner()
         self.model = ModelMemoryStore()
+        self.clock = NOW
 
     @initialize()
     def open(self) -> None:
@@ -115,6 +116,15 @@ class StoreAgainstModel(RuleBasedStateMachine):
         assert actual == expected
         return actual
 
+    def later(self, data: st.DataObject) -> datetime:
+        """Return the time of a write: never before that of an earlier one, often the same."""
+        self.clock += data.draw(st.sampled_from([timedelta(0), timedelta(0), timedelta(seconds=1)]))
+        return self.clock
+
+    def expiry(self, data: st.DataObject) -> datetime | None:
+        """Return a time at which a memory ends, soon if at all."""
+        return data.draw(st.none() | SECONDS.map(lambda after: self.clock + after))
+
     def apply(self, owner: str, *changes: Change) -> None:
         self.same(lambda store: store.apply(UnitOfWork(Caller(owner), changes)))
 
@@ -123,11 +133,11 @@ class StoreAgainstModel(RuleBasedStateMachine):
             data.draw(IDS),
             owner,
             data.draw(WORDS),
-            created := NOW + data.draw(SECONDS),
+            created := self.later(data),
             created,
             external_id=data.draw(st.sampled_from(["", "", "x", "y"])),
             bucket=data.draw(st.sampled_from(["default", "x"])),
-            expires_at=data.draw(st.none() | SECONDS.map(lambda after: NOW + after)),
+            expires_at=self.expiry(data),
             metadata=data.draw(st.sampled_from([{}, {"k": [1, "é"]}])),
             **data.draw(ACCESS),
         )
@@ -142,9 +152,9 @@ class StoreAgainstModel(RuleBasedStateMachine):
             memory,
             content=content,
             revision=memory.revision + data.draw(st.sampled_from([1, 1, 1, 2])),
-            updated_at=NOW + data.draw(SECONDS),
+            updated_at=self.later(data),
             external_id=data.draw(st.sampled_from(["", "x"])),
-            expires_at=data.draw(st.none() | SECONDS.map(lambda after: NOW + after)),
+            expires_at=self.expiry(data),
             **data.draw(ACCESS),
         )
         return Replace(changed, embedding)
@@ -157,16 +167,16 @@ class StoreAgainstModel(RuleBasedStateMachine):
     def replace(self, data: st.DataObject, owner: str) -> None:
         self.apply(owner, self.replacement(data, owner))
 
-    @rule(owner=OWNERS, memory_id=IDS, after=SECONDS, revision=st.sampled_from([None, None, 1, 2]))
-    def delete(self, owner: str, memory_id: str, after: timedelta, revision: int | None) -> None:
-        self.apply(owner, Delete(memory_id, revision, NOW + after))
+    @rule(data=st.data(), owner=OWNERS, memory_id=IDS, revision=st.sampled_from([None, None, 1, 2]))
+    def delete(self, data: st.DataObject, owner: str, memory_id: str, revision: int | None) -> None:
+        self.apply(owner, Delete(memory_id, revision, self.later(data)))
 
     @rule(data=st.data(), owner=OWNERS, kinds=st.lists(st.sampled_from("cccrd"), min_size=2, max_size=6))
     def several(self, data: st.DataObject, owner: str, kinds: list[str]) -> None:
         make: dict[str, Callable[[], Change]] = {
             "c": lambda: self.creation(data, owner),
             "r": lambda: self.replacement(data, owner),
-            "d": lambda: Delete(data.draw(IDS), None, NOW),
+            "d": lambda: Delete(data.draw(IDS), None, self.later(data)),
         }
         self.apply(owner, *(make[kind]() for kind in kinds))
 
@@ -175,9 +185,10 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.runner.run(self.store.close())
         self.open()
 
-    @rule(caller=CALLERS, plan=PLANS)
-    def search(self, caller: Caller, plan: SearchPlan) -> None:
-        self.same(lambda store: store.search(caller, plan))
+    @rule(caller=CALLERS, plan=PLANS, after=SECONDS)
+    def search(self, caller: Caller, plan: SearchPlan, after: timedelta) -> None:
+        timely = replace(plan, now=self.clock + after)
+        self.same(lambda store: store.search(caller, timely))
 
     @rule(
         caller=CALLERS,
@@ -186,7 +197,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         snapshot=st.none() | st.integers(0, 9),
     )
     def list(self, caller: Caller, limit: int, bucket: str | None, snapshot: int | None) -> None:
-        plan, more = listing(limit=limit, bucket=bucket, snapshot=snapshot), True
+        plan, more = listing(now=self.clock, limit=limit, bucket=bucket, snapshot=snapshot), True
         while more:
             page = self.same(partial(list_page, caller, plan))
             more = page.more
@@ -195,13 +206,13 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     @rule(caller=CALLERS, memory_id=IDS, after=SECONDS)
     def get(self, caller: Caller, memory_id: str, after: timedelta) -> None:
-        self.same(lambda store: store.get(caller, memory_id, NOW + after))
+        self.same(lambda store: store.get(caller, memory_id, self.clock + after))
 
     @precondition(lambda self: hasattr(self, "store"))
     @invariant()
     def counts_agree(self) -> None:
         for caller in (Caller("ann"), Caller("eve", frozenset({"R"}))):
-            self.same(partial(count_now, caller))
+            self.same(partial(count_at, self.clock, caller))
 
 
 StoreAgainstModel.TestCase.settings = settings(

@@ -1,11 +1,13 @@
 """Opening and closing the embedded store: checks, migrations, keys, the lock."""
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import apsw
 import pytest
 
-from services.memory.domain.memory import MemoryNotFound
+from services.memory.domain.memory import ExternalIdTaken, MemoryNotFound
 from services.memory.stores.embedded import (
     EmbeddedMemoryStore,
     FolderUnusable,
@@ -32,6 +34,8 @@ from tests.support.memories import (
     keyword_search,
     revised,
 )
+
+SECOND = timedelta(seconds=1)
 
 
 async def prepared(folder: Path) -> None:
@@ -275,3 +279,15 @@ async def test_log_stays_short_under_steady_writes(tmp_path: Path) -> None:
 
     assert written > 40 * limit
     assert longest < 24 * limit
+
+
+async def test_external_id_stays_with_its_new_holder_when_the_clock_goes_back(tmp_path: Path) -> None:
+    store = await EmbeddedMemoryStore.open(tmp_path)
+    (old,) = await apply(store, ANN, creation("old", external_id="x", expires_at=NOW + SECOND))
+    (new,) = await apply(store, ANN, creation("new", external_id="x", at=NOW + SECOND))
+
+    await apply(store, ANN, replace(revised(new), memory=replace(revised(new).memory, updated_at=NOW)))
+    with pytest.raises(ExternalIdTaken):
+        await apply(store, ANN, replace(revised(old), memory=replace(revised(old).memory, updated_at=NOW)))
+
+    await store.close()
