@@ -26,8 +26,10 @@ from services.memory.domain.ports import (
     Replace,
     SearchMode,
     SearchPlan,
+    Undelete,
     UnitOfWork,
 )
+from services.memory.domain.revisions import RevisionPage, RevisionPlan
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.mesh.caller import Caller
 from services.mesh.errors import MemoryBoxError
@@ -84,6 +86,11 @@ async def outcome(call: Awaitable[Any]) -> Any:
 async def list_page(caller: Caller, plan: ListPlan, store: MemoryStore) -> ListPage:
     """Return one page of *store*'s list."""
     return await store.list(caller, plan)
+
+
+async def revision_page(caller: Caller, plan: RevisionPlan, store: MemoryStore) -> RevisionPage:
+    """Return one page of a memory's states in *store*."""
+    return await store.list_revisions(caller, plan)
 
 
 async def count_at(now: datetime, caller: Caller, store: MemoryStore) -> int:
@@ -179,6 +186,23 @@ class StoreAgainstModel(RuleBasedStateMachine):
             "d": lambda: Delete(data.draw(IDS), None, self.later(data)),
         }
         self.apply(owner, *(make[kind]() for kind in kinds))
+
+    @rule(owner=OWNERS, memory_id=IDS, after=SECONDS)
+    def undelete(self, owner: str, memory_id: str, after: timedelta) -> None:
+        self.apply(owner, Undelete(memory_id, NOW + after))
+
+    @rule(caller=CALLERS, memory_id=IDS, limit=st.integers(1, 4), max_bytes=st.sampled_from([1, 60, 10_000]))
+    def revisions(self, caller: Caller, memory_id: str, limit: int, max_bytes: int) -> None:
+        plan, more = RevisionPlan(memory_id, limit, NOW, max_bytes=max_bytes), True
+        while more:
+            page = self.same(partial(revision_page, caller, plan))
+            more = isinstance(page, RevisionPage) and page.more
+            if more:
+                plan = replace(plan, before=page.revisions[-1].revision)
+
+    @rule(caller=CALLERS, memory_id=IDS, revision=st.integers(1, 5))
+    def revision(self, caller: Caller, memory_id: str, revision: int) -> None:
+        self.same(lambda store: store.get_revision(caller, memory_id, revision, NOW))
 
     @rule()
     def reopen(self) -> None:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from services.memory.domain import keyword
 from services.memory.domain.fusion import fused_score
 from services.memory.domain.memory import (
-    AccessLevel,
     Embedding,
     EtagMismatch,
     ExternalIdTaken,
@@ -32,11 +31,14 @@ from services.memory.domain.ports import (
     SearchPage,
     SearchPlan,
     StoreSecrets,
+    Undelete,
     UnitOfWork,
 )
+from services.memory.domain.revisions import RevisionPage, RevisionPlan
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, MemoryBoxError
 from tests.support.filters import interpret
+from tests.support.model_history import find_revision, may_read, revision_page, seen_states
 
 AGELESS = datetime.max.replace(tzinfo=UTC)  # minus a creation time: a sort key with the youngest first
 
@@ -55,12 +57,7 @@ def may_see(caller: Caller, memory: Memory, now: datetime) -> bool:
     """Tell whether *memory* exists for *caller*."""
     if memory.delete_time is not None or (memory.expires_at is not None and memory.expires_at <= now):
         return False
-    match memory.access_level:
-        case AccessLevel.PUBLIC:
-            return True
-        case AccessLevel.ROLE if not caller.roles.isdisjoint(memory.reader_roles):
-            return True
-    return memory.owner_user == caller.user
+    return may_read(caller, memory)
 
 
 class ModelMemoryStore:
@@ -68,6 +65,7 @@ class ModelMemoryStore:
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
+        self.former: dict[str, tuple[Memory, ...]] = {}
         self.dimensions: dict[str, int] = {}
         self.seq = 0
         self.secrets = StoreSecrets(secrets.token_bytes(32), secrets.token_bytes(32))
@@ -76,11 +74,11 @@ class ModelMemoryStore:
         """Nothing to give back."""
 
     async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
-        before = dict(self.records), self.seq
+        before = dict(self.records), dict(self.former), self.seq
         try:
             return tuple(self._apply(work.caller, change) for change in work.changes)
         except MemoryBoxError:
-            self.records, self.seq = before
+            self.records, self.former, self.seq = before
             raise
 
     def _apply(self, caller: Caller, change: Change) -> Memory:
@@ -91,6 +89,11 @@ class ModelMemoryStore:
                 return self._replace(caller, change)
             case Delete():
                 return self._delete(caller, change)
+            case Undelete():
+                return self._undelete(caller, change)
+
+    def _keep_state(self, memory: Memory) -> None:
+        self.former[memory.memory_id] = (*self.former.get(memory.memory_id, ()), memory)
 
     def _create(self, caller: Caller, change: Create) -> Memory:
         memory = replace(change.memory, embedding_space=change.embedding.space)
@@ -118,6 +121,7 @@ class ModelMemoryStore:
         embedding = change.embedding or record.embedding
         self._check_vector(embedding)
         self.seq += 1
+        self._keep_state(record.memory)
         memory = replace(change.memory, created_at=record.memory.created_at, embedding_space=embedding.space)
         self.records[memory.memory_id] = replace(record, memory=memory, embedding=embedding)
         return memory
@@ -127,10 +131,33 @@ class ModelMemoryStore:
         if change.expected_revision not in (None, record.memory.revision):
             raise EtagMismatch("changed")
         self.seq += 1
+        self._keep_state(record.memory)
         revision = record.memory.revision + 1
         memory = replace(record.memory, revision=revision, delete_time=change.at, updated_at=change.at)
         self.records[memory.memory_id] = replace(record, memory=memory)
         return memory
+
+    def _undelete(self, caller: Caller, change: Undelete) -> Memory:
+        record = self.records.get(change.memory_id)
+        if record is None or record.memory.owner_user != caller.user or record.memory.delete_time is None:
+            return self._owned(caller, change.memory_id, change.at).memory
+        at = max(change.at, record.memory.updated_at)
+        memory = replace(record.memory, revision=record.memory.revision + 1, updated_at=at, delete_time=None)
+        if not may_see(caller, memory, at):
+            raise MemoryNotFound("expired")
+        self._check_external_id(memory)
+        self.seq += 1
+        self._keep_state(record.memory)
+        self.records[memory.memory_id] = replace(record, memory=memory)
+        return memory
+
+    async def list_revisions(self, caller: Caller, plan: RevisionPlan) -> RevisionPage:
+        current = self._visible(caller, plan.memory_id, plan.now).memory
+        return revision_page(seen_states(caller, current, self.former.get(plan.memory_id, ())), plan)
+
+    async def get_revision(self, caller: Caller, memory_id: str, revision: int, now: datetime) -> Memory:
+        current = self._visible(caller, memory_id, now).memory
+        return find_revision(seen_states(caller, current, self.former.get(memory_id, ())), revision)
 
     def _owned(self, caller: Caller, memory_id: str, now: datetime) -> Record:
         record = self._visible(caller, memory_id, now)

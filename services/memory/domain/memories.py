@@ -95,11 +95,11 @@ class Memories:
 
     async def get(self, caller: Caller, memory_id: str) -> Memory:
         """Return one memory, or raise ``MemoryNotFound``."""
-        return await self._store.get(caller, _id(memory_id), self._clock())
+        return await self._store.get(caller, required_id(memory_id), self._clock())
 
     async def get_embedding(self, caller: Caller, memory_id: str) -> Embedding:
         """Return one memory's vector, or raise ``MemoryNotFound``."""
-        return await self._store.get_embedding(caller, _id(memory_id), self._clock())
+        return await self._store.get_embedding(caller, required_id(memory_id), self._clock())
 
     async def list_page(
         self, caller: Caller, *, page_size: int, page_token: str, bucket: str, filter_text: str = ""
@@ -125,13 +125,10 @@ class Memories:
 
         Raises ``InvalidInput``, ``MemoryNotFound``, ``NotOwner``, ``EtagMismatch``, ``ExternalIdTaken``, ``EmbeddingUnavailable``.
         """
-        _id(memory_id, "memory.memory_id")
+        required_id(memory_id, "memory.memory_id")
         for attempt in range(1, UPDATE_ATTEMPTS + 1):
             current = await self.get(caller, memory_id)
-            if etag and etag != current.etag:
-                raise EtagMismatch(
-                    "the memory has changed since this etag was read; read it again", memory_id=memory_id
-                )
+            check_etag(etag, current)
             try:
                 return await self._replace(caller, current, change(current))
             except EtagMismatch:
@@ -145,12 +142,9 @@ class Memories:
         expected = None
         if etag:
             current = await self.get(caller, memory_id)
-            if etag != current.etag:
-                raise EtagMismatch(
-                    "the memory has changed since this etag was read; read it again", memory_id=memory_id
-                )
+            check_etag(etag, current)
             expected = current.revision
-        return await self._apply(caller, Delete(_id(memory_id), expected, now))
+        return await self._apply(caller, Delete(required_id(memory_id), expected, now))
 
     async def _replace(self, caller: Caller, current: Memory, wanted: Draft) -> Memory:
         drafts.check(wanted)
@@ -198,6 +192,12 @@ def bounded(field: str, value: int, default: int, high: int) -> int:
     return value
 
 
+def check_etag(etag: str, memory: Memory) -> None:
+    """Raise ``EtagMismatch`` unless *etag* is empty or the one of *memory*."""
+    if etag and etag != memory.etag:
+        raise EtagMismatch("the memory has changed since this etag was read; read it again", memory_id=memory.memory_id)
+
+
 def _check(new: NewMemory) -> None:
     drafts.check_request_id(new.request_id)
     drafts.check(new.draft)
@@ -232,7 +232,8 @@ def _check_batch(items: Sequence[NewMemory | MemoryBoxError]) -> None:
     raise InvalidInput(f"requests {description}", violations=[Violation("requests", description)])
 
 
-def _id(memory_id: str, field: str = "memory_id") -> str:
+def required_id(memory_id: str, field: str = "memory_id") -> str:
+    """Return *memory_id*; raise ``InvalidInput`` naming *field* if it is empty."""
     if not memory_id:
         raise InvalidInput(f"{field} must be given", violations=[Violation(field, "must be given")])
     return memory_id

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from services.memory.domain.audit import Act, current_act
 from services.memory.domain.memory import Embedding, Memory
-from services.mesh.caller import Caller
+from services.memory.domain.revisions import RevisionReader
 from services.memory.filter import EVERYTHING, Filter
+from services.mesh.caller import Caller
 from services.mesh.errors import BackendUnavailable
 
 
@@ -53,7 +54,15 @@ class Delete:
     at: datetime
 
 
-Change = Create | Replace | Delete
+@dataclass(frozen=True, slots=True)
+class Undelete:
+    """Bring a deleted memory of the caller's back, as a new revision; one that is not deleted stays as it is."""
+
+    memory_id: str
+    at: datetime
+
+
+Change = Create | Replace | Delete | Undelete
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +160,7 @@ class StoreSecrets:
     token_key: bytes
 
 
-class MemoryStore(Protocol):
+class MemoryStore(RevisionReader, Protocol):
     """Where memories are kept; implemented in ``stores/``. Who may read is decided inside each query."""
 
     @property

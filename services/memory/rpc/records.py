@@ -7,8 +7,9 @@ import grpc
 from memorybox.memory.v1 import memory_service_pb2 as pb
 from services.memory.domain.memories import Memories, NewMemory
 from services.memory.domain.memory import Memory
+from services.memory.rpc.etags import one_etag
 from services.memory.wire import memory_to_proto, merged, new_draft_from_proto
-from services.mesh.errors import InvalidInput, MemoryBoxError, Violation
+from services.mesh.errors import InvalidInput, MemoryBoxError
 from services.mesh.interceptors import caller
 from services.mesh.status import to_status
 
@@ -58,12 +59,12 @@ class RecordRpcs:
             caller(context),
             wanted.memory_id,
             change=lambda current: merged(current, wanted, mask),
-            etag=_one_etag(request.etag, wanted.etag),
+            etag=one_etag(request.etag, wanted.etag),
         )
         return pb.UpdateMemoryResponse(memory=memory_to_proto(memory))
 
     async def DeleteMemory(self, request: pb.DeleteMemoryRequest, context: "Context") -> pb.DeleteMemoryResponse:
-        memory = await self._memories.delete(caller(context), request.memory_id, _one_etag(request.etag))
+        memory = await self._memories.delete(caller(context), request.memory_id, one_etag(request.etag))
         return pb.DeleteMemoryResponse(memory=memory_to_proto(memory))
 
 
@@ -78,13 +79,3 @@ def _result_to_proto(result: Memory | MemoryBoxError) -> pb.BatchCreateResult:
     if isinstance(result, Memory):
         return pb.BatchCreateResult(memory=memory_to_proto(result))
     return pb.BatchCreateResult(error=to_status(result))
-
-
-def _one_etag(*etags: str) -> str:
-    """Return the one etag that was sent, quotes taken off, '' for none or ``*``; two that differ are ``InvalidInput``."""
-    given = {etag.removeprefix("W/").strip('"') for etag in etags if etag and etag != "*"}
-    if len(given) > 1:
-        raise InvalidInput(
-            "etag and memory.etag differ", violations=[Violation("etag", "must equal memory.etag when both are sent")]
-        )
-    return given.pop() if given else ""

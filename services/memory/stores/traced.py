@@ -17,6 +17,7 @@ from services.memory.domain.ports import (
     StoreSecrets,
     UnitOfWork,
 )
+from services.memory.domain.revisions import RevisionPage, RevisionPlan
 from services.mesh.caller import Caller
 from services.mesh.telemetry import ERROR_TYPE, Telemetry
 
@@ -61,6 +62,16 @@ class TracedMemoryStore:
         """Pass on."""
         async with self._span("search"):
             return await self._store.search(caller, plan)
+
+    async def list_revisions(self, caller: Caller, plan: RevisionPlan) -> RevisionPage:
+        """Pass on."""
+        async with self._span("list_revisions"):
+            return await self._store.list_revisions(caller, plan)
+
+    async def get_revision(self, caller: Caller, memory_id: str, revision: int, now: datetime) -> Memory:
+        """Pass on."""
+        async with self._span("get_revision"):
+            return await self._store.get_revision(caller, memory_id, revision, now)
 
     async def count(self, caller: Caller, now: datetime) -> int:
         """Pass on."""

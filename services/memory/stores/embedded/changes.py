@@ -12,11 +12,12 @@ from services.memory.domain.memory import (
     EtagMismatch,
     ExternalIdTaken,
     Memory,
+    MemoryNotFound,
     NotOwner,
     RequestIdReused,
     Vector,
 )
-from services.memory.domain.ports import Create, Delete, Replace, UnitOfWork
+from services.memory.domain.ports import Create, Delete, Replace, Undelete, UnitOfWork
 from services.memory.stores.embedded.entry import IndexChange, IndexEntry, PartitionKey, Removal, partition_key
 from services.memory.stores.embedded.history import keep_state
 from services.memory.stores.embedded.lineage import write_parents
@@ -29,7 +30,7 @@ from services.memory.stores.embedded.rows import (
     read_visible,
     time_us,
 )
-from services.memory.stores.embedded.terms import Counts, Terms, count_terms, terms_to_columns
+from services.memory.stores.embedded.terms import Counts, Terms, count_terms, read_terms, terms_to_columns
 from services.memory.stores.embedded.vectors import NORM_TOLERANCE
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput
@@ -41,6 +42,7 @@ _UPDATE = f"""
     content_type, embedding_space, request_hash, tags, source, metadata, content) = ({",".join("?" * 25)}) WHERE doc = ?
 """  # noqa: S608  # built of constants
 _DELETE = "UPDATE memories SET revision = ?, updated_at = ?, delete_time = ?, external_claim = NULL WHERE doc = ?"
+_UNDELETE = "UPDATE memories SET revision = ?, updated_at = ?, delete_time = NULL, external_claim = ? WHERE doc = ?"
 _READERS_BEFORE = "SELECT coalesce(max(iif(delete_time IS NULL, partition_id, 0)), 0) FROM memories WHERE memory_id = ?"
 _RECORD = """
   INSERT INTO changes (seq, memory_id, revision, kind, at, partition_before, partition_after) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -77,7 +79,7 @@ def prepare(work: UnitOfWork) -> PreparedWork:
     """Derive terms and sizes, and check vectors, outside the writer: it costs about 1 ms per 10 kB of text."""
     texts: list[PreparedText | None] = []
     for change in work.changes:
-        if isinstance(change, Delete):
+        if isinstance(change, Delete | Undelete):
             texts.append(None)
             continue
         if change.embedding is not None:
@@ -119,6 +121,8 @@ class ChangeWriter:
                     outcomes.append(self._replace(caller, change, text))
                 case Delete():
                     outcomes.append(self._delete(caller, change))
+                case Undelete():
+                    outcomes.append(self._undelete(caller, change))
         return outcomes
 
     def _create(self, caller: Caller, change: Create, text: PreparedText) -> Outcome:
@@ -187,6 +191,22 @@ class ChangeWriter:
         keep_state(self._connection, stored.doc)
         self._connection.execute(_DELETE, (memory.revision, at, at, stored.doc))
         return Outcome(memory, IndexChange(Removal(partition_key(memory), stored.doc), None))
+
+    def _undelete(self, caller: Caller, change: Undelete) -> Outcome:
+        stored = read_by_id(self._connection, change.memory_id)
+        if stored is None or stored.memory.owner_user != caller.user or stored.memory.delete_time is None:
+            return Outcome(self._owned(caller, change.memory_id, change.at).memory, None)
+        at = max(change.at, stored.memory.updated_at)
+        memory = replace(stored.memory, revision=stored.memory.revision + 1, updated_at=at, delete_time=None)
+        if memory.expires_at is not None and memory.expires_at <= at:
+            raise MemoryNotFound(f"no memory {change.memory_id!r}", memory_id=change.memory_id)
+        self._free_external_id(memory, stored.doc)
+        self._record(memory, "UPDATED", at)
+        keep_state(self._connection, stored.doc)
+        self._connection.execute(_UNDELETE, (memory.revision, time_us(at), memory.external_id or None, stored.doc))
+        text = PreparedText(*read_terms(self._connection, stored.doc), memory.size_bytes)
+        embedding = read_embedding(self._connection, stored.doc)
+        return Outcome(memory, IndexChange(None, _entry(stored.doc, memory, text, embedding)))
 
     def _owned(self, caller: Caller, memory_id: str, now: datetime) -> StoredMemory:
         stored = read_visible(self._connection, caller, memory_id, now)

@@ -23,13 +23,13 @@ NEVER = (1 << 63) - 1  # as a time or a change number: after every other
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-_COLUMNS = (
+COLUMNS = (
     "m.doc, m.partition_id, m.revision, m.created_at, m.updated_at, m.event_time, m.valid_from, m.valid_until, m.expires_at,"
     " m.delete_time, m.memory_id, m.owner_user, m.access_level, m.reader_roles, m.bucket, m.external_id, m.superseded_by,"
     " m.content_type, m.embedding_space, m.tags, m.source, m.metadata, m.content, m.request_hash"
 )
 # Sums, not OR: all three are always evaluated, so that the time taken does not tell why a row stayed hidden.
-_WAYS = """
+WAYS = """
   (p.access_level = 'PUBLIC') + (p.owner_user = :user AND p.access_level IN ('PRIVATE', 'ROLE'))
   + EXISTS (SELECT 1 FROM partition_roles r
             WHERE r.partition_id = p.partition_id AND r.role IN (SELECT value FROM json_each(:roles)))
@@ -43,15 +43,15 @@ _VISIBLE_PARTITIONS = """
 # An absent id joins partition 0, which nobody sees, and one comparison weighs every condition after the join: hidden, deleted,
 # expired and absent ids take the same steps. The index alone answers it; only a visible memory's row is read.
 _GET = f"""
-  SELECT {_COLUMNS} FROM (SELECT 1) LEFT JOIN memories m INDEXED BY memories_access ON m.memory_id = :memory_id
+  SELECT {COLUMNS} FROM (SELECT 1) LEFT JOIN memories m INDEXED BY memories_access ON m.memory_id = :memory_id
   JOIN partitions p ON p.partition_id = coalesce(m.partition_id, 0)
-  WHERE min(1, {_WAYS}) > (m.delete_time IS NOT NULL) + (coalesce(m.expires_at, {NEVER}) <= :now)
+  WHERE min(1, {WAYS}) > (m.delete_time IS NOT NULL) + (coalesce(m.expires_at, {NEVER}) <= :now)
 """  # noqa: S608  # built of constants
-_BY_ID = f"SELECT {_COLUMNS} FROM memories m WHERE m.memory_id = ?"  # noqa: S608  # built of constants
+_BY_ID = f"SELECT {COLUMNS} FROM memories m WHERE m.memory_id = ?"  # noqa: S608  # built of constants
 _FETCH = f"""
-  SELECT {_COLUMNS} FROM json_each(:docs) d JOIN memories m ON m.doc = d.value
+  SELECT {COLUMNS} FROM json_each(:docs) d JOIN memories m ON m.doc = d.value
   JOIN partitions p ON p.partition_id = m.partition_id
-  WHERE ({_WAYS}) > 0 AND {_LIVE}
+  WHERE ({WAYS}) > 0 AND {_LIVE}
 """  # noqa: S608  # built of constants
 _KEYS = f"""
   SELECT m.created_at, m.memory_id, m.doc, m.size_bytes FROM memories m

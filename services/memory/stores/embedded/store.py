@@ -29,6 +29,7 @@ from services.memory.stores.embedded.database import (
     transaction,
     translated_errors,
 )
+from services.memory.stores.embedded.history import HistoryReads
 from services.memory.stores.embedded.index import IndexView, MemoryIndex
 from services.memory.stores.embedded.loader import IndexLoader, renew_terms
 from services.memory.stores.embedded.lock import FolderLock, FolderUnusable
@@ -53,7 +54,7 @@ _TRIES = 3  # of a search whose rows changed between index and row
 Found = TypeVar("Found")
 
 
-class EmbeddedMemoryStore:
+class EmbeddedMemoryStore(HistoryReads):
     """A ``MemoryStore`` over SQLite rows, with search indexes in memory. Made by ``open``, by one process at a time."""
 
     def __init__(self, folder: Path, integrity: IntegrityCheck, vfs: str | None, checkpoint_bytes: int) -> None:

@@ -1,5 +1,6 @@
 """A content's terms as they are kept beside its row."""
 
+import apsw
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +21,12 @@ def count_terms(content: str) -> tuple[Terms, Counts]:
 def terms_to_columns(terms: Terms, counts: Counts) -> tuple[str, bytes]:
     """Return the two columns of table ``terms``; no term holds a line feed."""
     return "\n".join(terms), counts.astype("<u4").tobytes()
+
+
+def read_terms(connection: apsw.Connection, doc: int) -> tuple[Terms, Counts]:
+    """Return the terms that are kept of row *doc*, and how often each occurs."""
+    ((column, counts),) = connection.execute("SELECT terms, counts FROM terms WHERE doc = ?", (doc,))
+    return tuple(column.split("\n")) if column else (), np.frombuffer(counts, "<u4").astype(np.uint32, copy=False)
 
 
 def number_of_terms(column: str) -> int:

@@ -668,9 +668,9 @@ class RestoreMemoryRequest(_message.Message):
     memory_id: _builtins.str
     """Which memory."""
     revision: _builtins.int
-    """The revision to bring back."""
+    """The revision to bring back, from 1."""
     etag: _builtins.str
-    """Only if this is still its etag."""
+    """Only restore if this is still its etag; equal to the header `If-Match`."""
     def __init__(
         self,
         *,
@@ -778,9 +778,9 @@ class ListMemoryRevisionsRequest(_message.Message):
     memory_id: _builtins.str
     """Which memory."""
     page_size: _builtins.int
-    """1 to 1000; 0 means 100."""
+    """1 to 1000; 0 means 100. A page may end earlier, at 3 MiB."""
     page_token: _builtins.str
-    """`next_page_token` of the page before."""
+    """`next_page_token` of the page before. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -805,7 +805,7 @@ class ListMemoryRevisionsResponse(_message.Message):
     REVISIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Asks for the next page. Empty: this is the last."""
+    """Asks for the next page; valid for an hour, for the same caller and request only. Empty: this is the last page."""
     @_builtins.property
     def revisions(self) -> _containers.RepeatedCompositeFieldContainer[_memory_pb2.Memory]:
         """Whole memories as they were, newest first."""

@@ -277,14 +277,22 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UndeleteMemory(self, request, context):
-        """Brings a deleted memory back. Safe to retry.
+        """Brings a deleted memory of the caller's own back, as a new revision, as long as it is kept; one that is not deleted stays as it is.
+        Safe to retry.
+
+        Fails with NOT_FOUND (`MEMORY_NOT_FOUND`, also when it expired meanwhile), PERMISSION_DENIED (`NOT_OWNER`), ALREADY_EXISTS
+        (`EXTERNAL_ID_TAKEN`: its external id is in use by now).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RestoreMemory(self, request, context):
-        """Makes an earlier revision the current one, as a new revision. Safe to retry when an etag is given.
+        """Makes what an earlier revision said current again, as a new revision; nothing changes if that is what the current one says.
+        Only for the owner, and not for deleted memories: undelete them first. Safe to retry.
+
+        Fails with NOT_FOUND (`MEMORY_NOT_FOUND`, `REVISION_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`), ABORTED (`ETAG_MISMATCH`),
+        ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, when the content changes).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -298,7 +306,11 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListMemoryRevisions(self, request, context):
-        """Lists the states a memory has had, newest first. Safe to retry.
+        """Lists the states that a memory has had, newest first, the current one included, in pages. Safe to retry.
+
+        The owner sees all of them, deletions included. Whoever else may see the memory sees those states that they could read while these
+        were current. States from before this was recorded are not known. Fails with NOT_FOUND (`MEMORY_NOT_FOUND`, also when it is
+        deleted), INVALID_ARGUMENT (`INVALID_PAGE_TOKEN`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -90,13 +90,28 @@ class MemoryServiceStub:
     GetLineage: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.GetLineageRequest, _memory_service_pb2.GetLineageResponse]
     """Returns what a memory was made from and what was made from it. Safe to retry."""
     UndeleteMemory: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.UndeleteMemoryRequest, _memory_service_pb2.UndeleteMemoryResponse]
-    """Brings a deleted memory back. Safe to retry."""
+    """Brings a deleted memory of the caller's own back, as a new revision, as long as it is kept; one that is not deleted stays as it is.
+    Safe to retry.
+
+    Fails with NOT_FOUND (`MEMORY_NOT_FOUND`, also when it expired meanwhile), PERMISSION_DENIED (`NOT_OWNER`), ALREADY_EXISTS
+    (`EXTERNAL_ID_TAKEN`: its external id is in use by now).
+    """
     RestoreMemory: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.RestoreMemoryRequest, _memory_service_pb2.RestoreMemoryResponse]
-    """Makes an earlier revision the current one, as a new revision. Safe to retry when an etag is given."""
+    """Makes what an earlier revision said current again, as a new revision; nothing changes if that is what the current one says.
+    Only for the owner, and not for deleted memories: undelete them first. Safe to retry.
+
+    Fails with NOT_FOUND (`MEMORY_NOT_FOUND`, `REVISION_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`), ABORTED (`ETAG_MISMATCH`),
+    ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, when the content changes).
+    """
     SupersedeMemory: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.SupersedeMemoryRequest, _memory_service_pb2.SupersedeMemoryResponse]
     """Replaces a memory by a newer fact: the old one stays, closed and pointing at the new one. Safe to retry when `request_id` is given."""
     ListMemoryRevisions: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListMemoryRevisionsRequest, _memory_service_pb2.ListMemoryRevisionsResponse]
-    """Lists the states a memory has had, newest first. Safe to retry."""
+    """Lists the states that a memory has had, newest first, the current one included, in pages. Safe to retry.
+
+    The owner sees all of them, deletions included. Whoever else may see the memory sees those states that they could read while these
+    were current. States from before this was recorded are not known. Fails with NOT_FOUND (`MEMORY_NOT_FOUND`, also when it is
+    deleted), INVALID_ARGUMENT (`INVALID_PAGE_TOKEN`).
+    """
     FindDuplicateMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.FindDuplicateMemoriesRequest, _memory_service_pb2.FindDuplicateMemoriesResponse]
     """Finds groups of memories of the caller's own that say the same. Safe to retry."""
     MergeMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.MergeMemoriesRequest, _memory_service_pb2.MergeMemoriesResponse]
@@ -197,13 +212,28 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     GetLineage: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.GetLineageRequest, _memory_service_pb2.GetLineageResponse]  # type: ignore[assignment]
     """Returns what a memory was made from and what was made from it. Safe to retry."""
     UndeleteMemory: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.UndeleteMemoryRequest, _memory_service_pb2.UndeleteMemoryResponse]  # type: ignore[assignment]
-    """Brings a deleted memory back. Safe to retry."""
+    """Brings a deleted memory of the caller's own back, as a new revision, as long as it is kept; one that is not deleted stays as it is.
+    Safe to retry.
+
+    Fails with NOT_FOUND (`MEMORY_NOT_FOUND`, also when it expired meanwhile), PERMISSION_DENIED (`NOT_OWNER`), ALREADY_EXISTS
+    (`EXTERNAL_ID_TAKEN`: its external id is in use by now).
+    """
     RestoreMemory: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.RestoreMemoryRequest, _memory_service_pb2.RestoreMemoryResponse]  # type: ignore[assignment]
-    """Makes an earlier revision the current one, as a new revision. Safe to retry when an etag is given."""
+    """Makes what an earlier revision said current again, as a new revision; nothing changes if that is what the current one says.
+    Only for the owner, and not for deleted memories: undelete them first. Safe to retry.
+
+    Fails with NOT_FOUND (`MEMORY_NOT_FOUND`, `REVISION_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`), ABORTED (`ETAG_MISMATCH`),
+    ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, when the content changes).
+    """
     SupersedeMemory: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.SupersedeMemoryRequest, _memory_service_pb2.SupersedeMemoryResponse]  # type: ignore[assignment]
     """Replaces a memory by a newer fact: the old one stays, closed and pointing at the new one. Safe to retry when `request_id` is given."""
     ListMemoryRevisions: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListMemoryRevisionsRequest, _memory_service_pb2.ListMemoryRevisionsResponse]  # type: ignore[assignment]
-    """Lists the states a memory has had, newest first. Safe to retry."""
+    """Lists the states that a memory has had, newest first, the current one included, in pages. Safe to retry.
+
+    The owner sees all of them, deletions included. Whoever else may see the memory sees those states that they could read while these
+    were current. States from before this was recorded are not known. Fails with NOT_FOUND (`MEMORY_NOT_FOUND`, also when it is
+    deleted), INVALID_ARGUMENT (`INVALID_PAGE_TOKEN`).
+    """
     FindDuplicateMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.FindDuplicateMemoriesRequest, _memory_service_pb2.FindDuplicateMemoriesResponse]  # type: ignore[assignment]
     """Finds groups of memories of the caller's own that say the same. Safe to retry."""
     MergeMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.MergeMemoriesRequest, _memory_service_pb2.MergeMemoriesResponse]  # type: ignore[assignment]
@@ -385,7 +415,12 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.UndeleteMemoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.UndeleteMemoryResponse, _abc.Awaitable[_memory_service_pb2.UndeleteMemoryResponse]]:
-        """Brings a deleted memory back. Safe to retry."""
+        """Brings a deleted memory of the caller's own back, as a new revision, as long as it is kept; one that is not deleted stays as it is.
+        Safe to retry.
+
+        Fails with NOT_FOUND (`MEMORY_NOT_FOUND`, also when it expired meanwhile), PERMISSION_DENIED (`NOT_OWNER`), ALREADY_EXISTS
+        (`EXTERNAL_ID_TAKEN`: its external id is in use by now).
+        """
 
     @_abc_1.abstractmethod
     def RestoreMemory(
@@ -393,7 +428,12 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.RestoreMemoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.RestoreMemoryResponse, _abc.Awaitable[_memory_service_pb2.RestoreMemoryResponse]]:
-        """Makes an earlier revision the current one, as a new revision. Safe to retry when an etag is given."""
+        """Makes what an earlier revision said current again, as a new revision; nothing changes if that is what the current one says.
+        Only for the owner, and not for deleted memories: undelete them first. Safe to retry.
+
+        Fails with NOT_FOUND (`MEMORY_NOT_FOUND`, `REVISION_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`), ABORTED (`ETAG_MISMATCH`),
+        ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, when the content changes).
+        """
 
     @_abc_1.abstractmethod
     def SupersedeMemory(
@@ -409,7 +449,12 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.ListMemoryRevisionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.ListMemoryRevisionsResponse, _abc.Awaitable[_memory_service_pb2.ListMemoryRevisionsResponse]]:
-        """Lists the states a memory has had, newest first. Safe to retry."""
+        """Lists the states that a memory has had, newest first, the current one included, in pages. Safe to retry.
+
+        The owner sees all of them, deletions included. Whoever else may see the memory sees those states that they could read while these
+        were current. States from before this was recorded are not known. Fails with NOT_FOUND (`MEMORY_NOT_FOUND`, also when it is
+        deleted), INVALID_ARGUMENT (`INVALID_PAGE_TOKEN`).
+        """
 
     @_abc_1.abstractmethod
     def FindDuplicateMemories(

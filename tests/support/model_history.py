@@ -1,0 +1,45 @@
+"""The part of the model store that remembers former states."""
+
+from services.memory.domain.memory import AccessLevel, Memory
+from services.memory.domain.revisions import RevisionNotFound, RevisionPage, RevisionPlan
+from services.mesh.caller import Caller
+
+
+def may_read(caller: Caller, memory: Memory) -> bool:
+    """Tell whether *memory*, while it is there, is one that *caller* may read."""
+    match memory.access_level:
+        case AccessLevel.PUBLIC:
+            return True
+        case AccessLevel.ROLE if not caller.roles.isdisjoint(memory.reader_roles):
+            return True
+    return memory.owner_user == caller.user
+
+
+def could_read(caller: Caller, state: Memory) -> bool:
+    """Tell whether *state* is the caller's own or was readable for them while it was current."""
+    lived = state.delete_time is None and (state.expires_at is None or state.expires_at > state.updated_at)
+    return state.owner_user == caller.user or (lived and may_read(caller, state))
+
+
+def seen_states(caller: Caller, current: Memory, former: tuple[Memory, ...]) -> list[Memory]:
+    """Return the states that *caller*, who sees *current*, may see, newest first."""
+    return [current, *(state for state in reversed(former) if could_read(caller, state))]
+
+
+def revision_page(states: list[Memory], plan: RevisionPlan) -> RevisionPage:
+    """Return the page of *states* that *plan* asks for."""
+    rest = [state for state in states if plan.before is None or state.revision < plan.before]
+    page: list[Memory] = []
+    for state in rest[: plan.limit]:
+        if page and sum(one.size_bytes for one in (*page, state)) > plan.max_bytes:
+            break
+        page.append(state)
+    return RevisionPage(tuple(page), len(page) < len(rest))
+
+
+def find_revision(states: list[Memory], revision: int) -> Memory:
+    """Return the state with that number."""
+    for state in states:
+        if state.revision == revision:
+            return state
+    raise RevisionNotFound("no such revision")
