@@ -191,7 +191,9 @@ def stranger(path: str = "/v1/echo", http_body: bytes = b"*") -> bytes:
 
 
 @asynccontextmanager
-async def fronting(tmp_path: Path, descriptors: bytes, upstream: FakeUpstream) -> AsyncIterator[int]:
+async def fronting(
+    tmp_path: Path, descriptors: bytes, upstream: FakeUpstream, options: Options | None = None
+) -> AsyncIterator[int]:
     (tmp_path / "zoo.binpb").write_bytes(descriptors)
     port = free_ports((0, OPS))
     async with upstream.serving() as target:
@@ -199,7 +201,7 @@ async def fronting(tmp_path: Path, descriptors: bytes, upstream: FakeUpstream) -
             serve_stranger(
                 [tmp_path / "zoo.binpb"],
                 {"zoo.v1.Zoo": f"127.0.0.1:{target}"},
-                Options(),
+                options or Options(),
                 environ={"MEMORYBOX_DRAIN": "0"},
                 port=port,
             )
@@ -228,6 +230,17 @@ async def test_stranger_is_fronted_without_keys_or_hop_tokens(tmp_path: Path) ->
     metadata = upstream.seen[0].metadata
     assert "authorization" not in metadata
     assert str(metadata["traceparent"]).split("-")[1] == reply.headers["traceparent"].split("-")[1]
+
+
+async def test_forms_may_call_a_strangers_other_methods_when_so_set(tmp_path: Path) -> None:
+    upstream = FakeUpstream()
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    async with fronting(tmp_path, stranger(http_body=b""), upstream, Options(form_fallback=True)) as port:
+        reply = await ask(port, "/v1/echo", "POST", form, "value=hi")
+
+    assert reply.status == 200
+    assert wrappers_pb2.StringValue.FromString(upstream.seen[0].request).value == "hi"
 
 
 async def test_rule_of_a_stranger_wins_over_a_page(tmp_path: Path) -> None:

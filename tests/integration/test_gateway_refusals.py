@@ -142,6 +142,7 @@ async def test_dev_refuses_user_names_that_are_no_utf8(edge: Gateway) -> None:
         pytest.param("POST", "/memorybox.governance.v1.SubjectDataService/EraseSubject", 404, 5, id="internal-service"),
         pytest.param("POST", "/memorybox.governance.v1.AuditService/AppendAuditEvents", 404, 5, id="internal-method"),
         pytest.param("GET", "/v1/memories/%ZZ", 400, 3, id="broken-escape"),
+        pytest.param("GET", "/v1/memories#x", 400, 3, id="fragment"),
         pytest.param("DELETE", "/v1/memories", 405, 12, id="other-method"),
         pytest.param("DELETE", "/livez", 405, 12, id="page"),
     ],

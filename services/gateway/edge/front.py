@@ -152,7 +152,7 @@ class Front:
         with self.in_flight.one():
             if self._cors.is_preflight(request.method, request.headers):
                 return self._preflight(request)
-            match = self._behind.transcoder.match(request.method, request.rel_url.raw_path)
+            match = self._behind.transcoder.match_request(request)
             exchange.route = match.route.template
             return await self._call(request, exchange, match)
 

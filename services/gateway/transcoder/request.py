@@ -1,11 +1,12 @@
 """From the parts of an HTTP request to the protobuf request of one method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf import message_factory
 from google.protobuf.message import Message
+from multidict import MultiMapping
 
 from services.gateway.transcoder import negotiation, patch
 from services.gateway.transcoder.codec import JsonCodec
@@ -107,7 +108,7 @@ class RequestReader:
         path = FieldPath(field.name, (field,))
         return _HeaderField("last-event-id", path, text_reader(field, self._codec))
 
-    def bind(self, segments: Sequence[str], raw_query: str, headers: Mapping[str, str]) -> BoundValues:
+    def bind(self, segments: Sequence[str], raw_query: str, headers: MultiMapping[str]) -> BoundValues:
         """Convert path, query and header values, or raise one 400 that names all that is wrong."""
         violations: list[Violation] = []
         bound = BoundValues(path=self._bind_path(segments, violations))
@@ -181,9 +182,13 @@ class RequestReader:
                     violations.append((name, text))
         return []
 
-    def _bind_headers(self, bound: BoundValues, headers: Mapping[str, str], violations: list[Violation]) -> None:
+    def _bind_headers(self, bound: BoundValues, headers: MultiMapping[str], violations: list[Violation]) -> None:
         for item in self._headers:
-            text = headers.get(item.header)
+            texts = dict.fromkeys(headers.getall(item.header, []))
+            if len(texts) > 1:
+                violations.append((item.path.text, f"header {item.header} is given twice, with different values"))
+                continue
+            text = next(iter(texts), None)
             if text is None or (item.header == "if-match" and text.strip() == "*"):
                 continue
             try:

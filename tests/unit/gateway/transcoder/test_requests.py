@@ -342,6 +342,16 @@ def test_headers_set_fields() -> None:
     assert read("GET", "/q", options=HEADERS, If_Match='"e"') is not None
 
 
+def test_header_fields_given_twice_must_agree() -> None:
+    reader = transcoder(HEADERS).match("GET", "/items/7").plan.reader
+    key = "Idempotency-Key"
+
+    reader.bind(["items", "7"], "", CIMultiDict([(key, "a"), (key, "a")]))
+
+    with pytest.raises(HttpError, match="given twice"):
+        reader.bind(["items", "7"], "", CIMultiDict([(key, "a"), (key, "b")]))
+
+
 def test_last_event_id_resumes_a_stream_and_outranks_the_query() -> None:
     assert read("GET", "/watch", Last_Event_ID="t").resume_token == "t"
     assert read("GET", "/watch?resumeToken=old", Last_Event_ID="t").resume_token == "t"
