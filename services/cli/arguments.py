@@ -167,7 +167,7 @@ def _add_keys(commands: Commands) -> None:
     revoke.add_argument("name", metavar="NAME_OR_KID")
     token = _add(commands, "token", "hop_token", "Print a token for calling one service over gRPC.")
     token.add_argument("--audience", required=True, choices=tuple(SERVICE_OFFSETS), help="the service to call")
-    token.add_argument("--user", help="user to act for; default MEMORYBOX_USER")
+    token.add_argument("--user", help="user to act for; default MEMORYBOX_USER, for a client's key the client itself")
     token.add_argument("--role", action="append", default=[], help="role that the user holds; repeatable")
     token.add_argument("--key", default=GATEWAY, metavar="NAME", help="key to sign with; default the gateway's")
     token.add_argument(

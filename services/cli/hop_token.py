@@ -10,13 +10,15 @@ from services.cli.output import print_json
 from services.cli.settings import CliSettings
 from services.mesh.config import MeshSettings, load
 from services.mesh.identity import HopSigner
-from services.mesh.keys import KeyFolder
+from services.mesh.keys import GATEWAY, KeyFolder
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the token alone, or with what it says."""
-    user = arguments.user or load(CliSettings, environ).user
-    signer = HopSigner(KeyFolder(load(MeshSettings, environ).keys_dir), arguments.key)
+    folder = KeyFolder(load(MeshSettings, environ).keys_dir)
+    key = folder.read().active(arguments.key)
+    user = arguments.user or (load(CliSettings, environ).user if key.kind == GATEWAY else key.own_user)
+    signer = HopSigner(folder, key.name)
     token = signer.token(arguments.audience, user, arguments.role, arguments.ttl)
     if arguments.json:
         about = {"audience": arguments.audience, "user": user, "roles": sorted(set(arguments.role))}

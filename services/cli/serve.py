@@ -9,12 +9,14 @@ from collections.abc import Coroutine, Mapping
 from types import TracebackType
 
 from services.cli.entry import report_fault
+from services.cli.settings import service_settings
 from services.mesh import logs
-from services.mesh.config import MeshSettings, load
+from services.mesh.config import MeshSettings, load, require_valid
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve and drain; a service that cannot start raises its reason."""
+    require_valid(environ, MeshSettings, service_settings(arguments.name))
     logs.configure(arguments.name, load(MeshSettings, environ).log_level)
     sys.excepthook = _log_fault
     app = importlib.import_module(f"services.{arguments.name}.app")

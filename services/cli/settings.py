@@ -1,11 +1,21 @@
 """Settings of the command line."""
 
+import importlib
 import os
 import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from services.mesh.config import MeshSettings, load, setting
+
+_SERVICE_SETTINGS = {"embedding": "EmbeddingSettings", "gateway": "GatewaySettings", "memory": "Settings"}
+
+
+def service_settings(name: str) -> type[Any]:
+    """Return what the service *name* reads beside ``MeshSettings``; only then is it loaded."""
+    found: type[Any] = getattr(importlib.import_module(f"services.{name}.settings"), _SERVICE_SETTINGS[name])
+    return found
 
 
 def operating_system_user() -> str:

@@ -12,9 +12,9 @@ from services.cli.exclusive import only_one
 from services.cli.grants import standard_keys
 from services.cli.logstream import LogStream, as_json, as_text
 from services.cli.ports import require_free
-from services.cli.settings import CliSettings, public_url, reachable
+from services.cli.settings import CliSettings, public_url, reachable, service_settings
 from services.cli.supervisor import Supervisor
-from services.mesh.config import BUILT_SERVICES, MeshSettings, load
+from services.mesh.config import BUILT_SERVICES, MeshSettings, load, require_valid
 from services.mesh.keys import KeyFolder
 from services.mesh.lifetime import STOP_SIGNALS, until_told_to_stop
 
@@ -38,6 +38,8 @@ def built_services(mesh: MeshSettings) -> Sequence[ServiceProcess]:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str], table: Table = built_services) -> int:
     """Start everything and stay until told to stop."""
     environ = _environment(arguments, environ)
+    # Here, so that all that is wrong is told at once; each service would tell its own.
+    require_valid(environ, MeshSettings, CliSettings, *map(service_settings, BUILT_SERVICES))
     mesh = load(MeshSettings, environ)
     services = table(mesh)
     grace_s = mesh.drain_s + mesh.grace_s + KILL_MARGIN_S

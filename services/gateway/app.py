@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import grpc
 from aiohttp import web
@@ -27,7 +26,7 @@ from services.gateway.transcoder.calls import Channel
 from services.gateway.transcoder.rules import UNARY
 from services.mesh import logs
 from services.mesh.channels import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES, GatewayCredentials, MeshChannel
-from services.mesh.config import OPS_OFFSET, BadSettings, MeshSettings, load
+from services.mesh.config import OPS_OFFSET, MeshSettings, load, require_valid
 from services.mesh.identity import SUBJECT_HEADER, HopSigner
 from services.mesh.keys import GATEWAY, KeyFolder
 from services.mesh.lifetime import until_told_to_stop
@@ -306,14 +305,5 @@ async def _note_upstreams(channels: Mapping[str, MeshChannel], readiness: Readin
 
 def _load(environ: Mapping[str, str] | None) -> tuple[MeshSettings, GatewaySettings]:
     """Return both settings, or raise one ``BadSettings`` with the faults of both."""
-    loaded: list[Any] = []
-    faults: list[str] = []
-    for cls in (MeshSettings, GatewaySettings):
-        try:
-            loaded.append(load(cls, environ))
-        except BadSettings as error:
-            faults.append(error.message)
-    if faults:
-        raise BadSettings("\n".join(faults))
-    mesh, settings = loaded
-    return mesh, settings
+    require_valid(environ, MeshSettings, GatewaySettings)
+    return load(MeshSettings, environ), load(GatewaySettings, environ)

@@ -67,6 +67,18 @@ def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
     return cls(**values)
 
 
+def require_valid(environ: Mapping[str, str] | None, *classes: type[Any]) -> None:
+    """Raise one ``BadSettings`` naming every fault that *environ* has for any of *classes*."""
+    faults: list[str] = []
+    for cls in classes:
+        try:
+            load(cls, environ)
+        except BadSettings as error:
+            faults.append(error.message)
+    if faults:
+        raise BadSettings("\n".join(faults))
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """Return a parser that accepts just *choices*."""
 

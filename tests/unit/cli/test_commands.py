@@ -92,6 +92,27 @@ def test_all_wrong_settings_are_told_in_one_line(capsys: Captured) -> None:
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [["up"], ["serve", "gateway"]])
+def test_settings_of_the_services_are_told_with_the_others(command: list[str], capsys: Captured) -> None:
+    code = run(command, {"MEMORYBOX_HTTP_PORT": "x", "MEMORYBOX_AUTH": "open"})
+
+    error = capsys.readouterr().err
+    assert code == 1
+    assert "MEMORYBOX_HTTP_PORT='x'" in error
+    assert "MEMORYBOX_AUTH='open'" in error
+
+
+def test_data_folder_that_cannot_be_made_is_named_with_its_setting(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "file").touch()
+
+    code = run(["up"], {"MEMORYBOX_DATA_DIR": str(tmp_path / "file")})
+
+    error = capsys.readouterr().err
+    assert code == 1
+    assert str(tmp_path / "file") in error
+    assert "MEMORYBOX_DATA_DIR" in error
+
+
 def test_token_is_for_the_user_of_the_settings(environ: Mapping[str, str], capsys: Captured) -> None:
     run(["token", "--audience", "memory", "--role", "BOSS", "--ttl", "5"], environ)
 
@@ -113,6 +134,15 @@ def test_issued_key_vouches_for_what_it_was_granted_until_it_is_revoked(
     ]
 
     assert codes == [0, 0, 0, 1]
+
+
+def test_token_of_a_clients_key_is_for_the_client_itself(environ: Mapping[str, str], capsys: Captured) -> None:
+    run(["keys", "issue", "bot", "--user", "alice", "--audience", "memory"], environ)
+    capsys.readouterr()
+
+    run(["token", "--audience", "memory", "--key", "bot"], environ)
+
+    assert claims(capsys.readouterr().out.strip())["sub"] == "client:bot"
 
 
 def test_rotated_key_has_the_same_grant(environ: Mapping[str, str], capsys: Captured) -> None:
