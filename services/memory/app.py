@@ -19,7 +19,9 @@ from services.memory.access import ACCESS
 from services.memory.backends.embedding_service import RETRYABLE, EmbeddingServiceEmbedder
 from services.memory.domain.audits import Audits, Recorder, Roles
 from services.memory.domain.history import History
+from services.memory.domain.importing import Imports
 from services.memory.domain.memories import Memories
+from services.memory.domain.moving import Exports
 from services.memory.domain.ports import Embedder, MemoryStore
 from services.memory.domain.searches import Searches
 from services.memory.rpc import MemoryServicer
@@ -77,7 +79,13 @@ def govern(mesh: Mesh, store: "EmbeddedMemoryStore", settings: Settings) -> Gove
 def service(store: MemoryStore, embedder: Embedder, governing: Governing | None = None) -> Service:
     """Return everything that the memory process serves, over *store* and *embedder*; nothing that governs without *governing*."""
     servicer: Callable[..., Any] = MemoryServicer
-    memory = servicer(Memories(store, embedder), History(store, embedder), Searches(store, embedder))
+    memory = servicer(
+        Memories(store, embedder),
+        History(store, embedder),
+        Searches(store, embedder),
+        Exports(store.moving, store.secrets.token_key),
+        Imports(store.moving, store.secrets.id_key, embedder),
+    )
     audit = AuditServicer(governing.audits) if governing else None
     registrations = (
         Registration.of(memory_service_pb2, memory_service_pb2_grpc, "MemoryService", memory),

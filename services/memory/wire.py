@@ -47,7 +47,7 @@ def draft_from_proto(memory: pb.Memory, prefix: str = "memory.") -> Draft:
         metadata=struct_to_json(memory.metadata, f"{prefix}metadata"),
         tags=tuple(memory.tags),
         source=_source_from_proto(memory.source) if memory.HasField("source") else None,
-        **{name: _time_from_proto(memory, name, prefix) for name in _TIMES},
+        **{name: time_from_proto(memory, name, prefix) for name in _TIMES},
     )
 
 
@@ -157,7 +157,8 @@ def _source_from_proto(source: pb.Source) -> Source:
     return Source(source.uri, source.kind, tuple(source.parent_memory_ids))
 
 
-def _time_from_proto(memory: pb.Memory, name: str, prefix: str) -> datetime | None:
+def time_from_proto(memory: pb.Memory, name: str, prefix: str = "memory.") -> datetime | None:
+    """Return the time in field *name*, None when unset; raises ``InvalidInput`` outside the calendar."""
     if not memory.HasField(name):  # type: ignore[arg-type]
         return None
     stamp: Timestamp = getattr(memory, name)

@@ -77,6 +77,15 @@ def _clipped(text: str, size: int) -> str:
     return text if len(data) <= size else data[: size - 3].decode(errors="ignore") + "..."
 
 
+def from_values(
+    code: str, reason: str, message: str, *, violations: Sequence[Violation] = (), context: Mapping[str, str]
+) -> MemoryBoxError:
+    """Return an error that was kept as plain values."""
+    result = _BY_CODE.get(code, MemoryBoxError)(message, violations=violations)
+    result.reason, result.context = reason, dict(context)
+    return result
+
+
 def from_rpc_error(error: grpc.aio.AioRpcError) -> MemoryBoxError:
     """Return the error that the other side raised, as far as it said; the class follows the code, the reason travels along."""
     cls = _BY_CODE.get(error.code().name, MemoryBoxError)

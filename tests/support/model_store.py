@@ -38,6 +38,7 @@ from services.memory.domain.revisions import RevisionPage, RevisionPlan
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, MemoryBoxError
 from tests.support.filters import interpret
+from tests.support.model_moving import ModelMover
 from tests.support.model_history import find_revision, may_read, revision_page, seen_states
 
 AGELESS = datetime.max.replace(tzinfo=UTC)  # minus a creation time: a sort key with the youngest first
@@ -69,6 +70,7 @@ class ModelMemoryStore:
         self.dimensions: dict[str, int] = {}
         self.seq = 0
         self.secrets = StoreSecrets(secrets.token_bytes(32), secrets.token_bytes(32))
+        self.moving = ModelMover(self)
 
     async def close(self) -> None:
         """Nothing to give back."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from services.memory.domain.audit import Act, current_act
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.revisions import RevisionReader
+from services.memory.domain.transfer import MovingStore
 from services.memory.filter import EVERYTHING, Filter
 from services.mesh.caller import Caller
 from services.mesh.errors import BackendUnavailable
@@ -85,9 +86,9 @@ class ListPlan:
     limit: int
     now: datetime
     bucket: str | None = None
+    filter: Filter = EVERYTHING
     after: tuple[datetime, str] | None = None
     snapshot: int | None = None
-    filter: Filter = EVERYTHING
     max_bytes: int = 3 << 20
 
 
@@ -120,9 +121,9 @@ class SearchPlan:
     embedding: Embedding | None = None
     min_score: float | None = None
     bucket: str | None = None
+    filter: Filter = EVERYTHING
     snapshot: int | None = None
     max_bytes: int = 3 << 20
-    filter: Filter = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,11 @@ class MemoryStore(RevisionReader, Protocol):
     @property
     def secrets(self) -> StoreSecrets:
         """The keys for derived ids and page tokens."""
+        ...
+
+    @property
+    def moving(self) -> MovingStore:
+        """Takes memories out and in."""
         ...
 
     async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:

@@ -18,6 +18,7 @@ from services.memory.domain.ports import (
     UnitOfWork,
 )
 from services.memory.domain.revisions import RevisionPage, RevisionPlan
+from services.memory.domain.transfer import MovingStore
 from services.mesh.caller import Caller
 from services.mesh.telemetry import ERROR_TYPE, Telemetry
 
@@ -37,6 +38,11 @@ class TracedMemoryStore:
     def secrets(self) -> StoreSecrets:
         """The wrapped store's."""
         return self._store.secrets
+
+    @property
+    def moving(self) -> MovingStore:
+        """The wrapped store's."""
+        return self._store.moving
 
     async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
         """Pass on."""

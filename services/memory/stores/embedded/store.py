@@ -33,6 +33,7 @@ from services.memory.stores.embedded.history import HistoryReads
 from services.memory.stores.embedded.index import IndexView, MemoryIndex
 from services.memory.stores.embedded.loader import IndexLoader, renew_terms
 from services.memory.stores.embedded.lock import FolderLock, FolderUnusable
+from services.memory.stores.embedded.moving import EmbeddedMover
 from services.memory.stores.embedded.rows import (
     count_visible,
     last_seq,
@@ -81,6 +82,7 @@ class EmbeddedMemoryStore(HistoryReads):
             self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
             stack.callback(self._readers.shutdown)
             self._stack = stack.pop_all()
+        self.moving = EmbeddedMover(self)
         self._closed = False
 
     @classmethod
