@@ -1,6 +1,8 @@
 """The wiring of the memory service; the only file that names its adapters."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +24,12 @@ from services.memory.domain.history import History
 from services.memory.domain.importing import Imports
 from services.memory.domain.memories import Memories
 from services.memory.domain.moving import Exports
+from services.memory.domain.operations import OperationKind, OperationRunner, Operations
 from services.memory.domain.ports import Embedder, MemoryStore
 from services.memory.domain.searches import Searches
 from services.memory.rpc import MemoryServicer
 from services.memory.rpc.audit import AuditServicer
+from services.memory.rpc.operations import OperationServicer
 from services.memory.rpc.recording import RecordedCalls
 from services.memory.settings import Settings
 from services.memory.stores.traced import TracedMemoryStore
@@ -63,17 +67,24 @@ class Governing:
 
     calls: RecordedCalls
     audits: Audits
+    operations: Operations
 
 
-def govern(mesh: Mesh, store: "EmbeddedMemoryStore", settings: Settings) -> Governing:
-    """Wire governance over what *store* keeps for it; ends with the process."""
-    from services.memory.stores.embedded.governing import EmbeddedAuditLog
+def govern(
+    mesh: Mesh, store: "EmbeddedMemoryStore", settings: Settings, kinds: Sequence[OperationKind] = ()
+) -> Governing:
+    """Wire governance over what *store* keeps for it, with *kinds* of operations beside its own; ends with the process."""
+    from services.memory.stores.embedded.governing import EmbeddedAuditLog, EmbeddedOperations
 
     roles = Roles(governor=mesh.settings.governor_role, operator=mesh.settings.operator_role)
     log = EmbeddedAuditLog(store)
     recorder = Recorder(log, synchronous=settings.audit_reads == "sync")
     mesh.stack.push_async_callback(recorder.close)
-    return Governing(RecordedCalls(recorder), Audits(log, recorder, store.secrets.token_key, roles))
+    started, kept = asyncio.Event(), EmbeddedOperations(store)
+    operations = Operations(kept, store.secrets, roles, started)
+    runner = OperationRunner(kept, kinds, secrets.token_hex(16), started)
+    mesh.stack.push_async_callback(runner.close)
+    return Governing(RecordedCalls(recorder), Audits(log, recorder, store.secrets.token_key, roles), operations)
 
 
 def service(store: MemoryStore, embedder: Embedder, governing: Governing | None = None) -> Service:
@@ -87,11 +98,12 @@ def service(store: MemoryStore, embedder: Embedder, governing: Governing | None 
         Imports(store.moving, store.secrets.id_key, embedder),
     )
     audit = AuditServicer(governing.audits) if governing else None
+    operation = OperationServicer(governing.operations) if governing else None
     registrations = (
         Registration.of(memory_service_pb2, memory_service_pb2_grpc, "MemoryService", memory),
         Registration.of(governance_service_pb2, governance_service_pb2_grpc, "GovernanceService"),
         Registration.of(audit_service_pb2, audit_service_pb2_grpc, "AuditService", audit),
-        Registration.of(operation_service_pb2, operation_service_pb2_grpc, "OperationService"),
+        Registration.of(operation_service_pb2, operation_service_pb2_grpc, "OperationService", operation),
         Registration.of(subject_data_service_pb2, subject_data_service_pb2_grpc, "SubjectDataService"),
     )
     if governing is None:

@@ -1,9 +1,13 @@
 """The memory service with all that governs, over an embedded store, and clients of its other services."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
+
+from google.longrunning.operations_pb2 import Operation
 
 from memorybox.governance.v1 import audit_service_pb2 as audit_pb
 from memorybox.governance.v1 import (
@@ -13,7 +17,9 @@ from memorybox.governance.v1 import (
     operation_service_pb2_grpc,
     subject_data_service_pb2_grpc,
 )
+from memorybox.governance.v1 import operation_service_pb2 as operation_pb
 from services.memory.app import govern
+from services.memory.domain.operations import OperationKind
 from services.memory.settings import Settings
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.mesh.config import load
@@ -46,6 +52,17 @@ class Office:
         events = [event for event in reversed(page.audit_events) if not event.method.endswith("/ListAuditEvents")]
         return [event for event in events if not method or event.method.endswith(f"/{method}")]
 
+    async def operation(self, operation_id: str, within_s: float = 10.0) -> Operation:
+        """Return an operation once it is done."""
+        deadline = time.monotonic() + within_s
+        while True:
+            found: Operation = await self.GetOperation(operation_pb.GetOperationRequest(operation_id=operation_id))
+            if found.done:
+                return found
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not done within {within_s} s: {found}")
+            await asyncio.sleep(0.02)
+
     async def verified(self) -> audit_pb.VerifyAuditLogResponse:
         """Return what verifying all chains finds."""
         found: audit_pb.VerifyAuditLogResponse = await self.VerifyAuditLog(audit_pb.VerifyAuditLogRequest())
@@ -72,9 +89,9 @@ class GovernedWorld:
 
 @asynccontextmanager
 async def governed_world(
-    deployment: Deployment, store: EmbeddedMemoryStore, **environ: str
+    deployment: Deployment, store: EmbeddedMemoryStore, kinds: Sequence[OperationKind] = (), **environ: str
 ) -> AsyncIterator[GovernedWorld]:
     """Serve the memory service over *store* with everything that governs."""
     settings = load(Settings, environ)
-    async with memory_world(deployment, store, lambda mesh: govern(mesh, store, settings)) as world:
+    async with memory_world(deployment, store, lambda mesh: govern(mesh, store, settings, kinds)) as world:
         yield GovernedWorld(world, deployment)

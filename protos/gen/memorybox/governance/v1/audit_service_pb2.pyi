@@ -84,12 +84,19 @@ class VerifyAuditLogRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _governance_pb2.SubjectDataReceipt:
+        """A receipt to check as well. Unset: none."""
+
     def __init__(
         self,
+        *,
+        receipt: _governance_pb2.SubjectDataReceipt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -105,10 +112,13 @@ class VerifyAuditLogResponse(_message.Message):
     EVENT_COUNT_FIELD_NUMBER: _builtins.int
     FIRST_BROKEN_FIELD_NUMBER: _builtins.int
     VERIFIED_UNTIL_FIELD_NUMBER: _builtins.int
+    RECEIPT_VALID_FIELD_NUMBER: _builtins.int
     valid: _builtins.bool
     """Whether every link holds."""
     event_count: _builtins.int
     """Events walked."""
+    receipt_valid: _builtins.bool
+    """Whether the receipt is as it was given out and the log knows it. Unset: none was sent."""
     @_builtins.property
     def first_broken(self) -> _governance_pb2.AuditEvent:
         """The first event whose link is broken. Unset when valid."""
@@ -124,12 +134,15 @@ class VerifyAuditLogResponse(_message.Message):
         event_count: _builtins.int = ...,
         first_broken: _governance_pb2.AuditEvent | None = ...,
         verified_until: _timestamp_pb2.Timestamp | None = ...,
+        receipt_valid: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["first_broken", b"first_broken", "verified_until", b"verified_until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_receipt_valid", b"_receipt_valid", "first_broken", b"first_broken", "receipt_valid", b"receipt_valid", "verified_until", b"verified_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_count", b"event_count", "first_broken", b"first_broken", "valid", b"valid", "verified_until", b"verified_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_receipt_valid", b"_receipt_valid", "event_count", b"event_count", "first_broken", b"first_broken", "receipt_valid", b"receipt_valid", "valid", b"valid", "verified_until", b"verified_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__receipt_valid: _TypeAlias = _typing.Literal["receipt_valid"]  # noqa: Y015
+    _WhichOneofArgType__receipt_valid: _TypeAlias = _typing.Literal["_receipt_valid", b"_receipt_valid"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__receipt_valid) -> _WhichOneofReturnType__receipt_valid | None: ...
 
 Global___VerifyAuditLogResponse: _TypeAlias = VerifyAuditLogResponse  # noqa: Y015
 

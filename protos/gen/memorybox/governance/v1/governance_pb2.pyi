@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -221,3 +222,180 @@ class AuditEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AuditEvent: _TypeAlias = AuditEvent  # noqa: Y015
+
+@_typing.final
+class OperationMetadata(_message.Message):
+    """What is known of a long-running operation on its way; the metadata of each google.longrunning.Operation of ours."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[OperationMetadata._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: OperationMetadata._State.ValueType  # 0
+        """Not known."""
+        PENDING: OperationMetadata._State.ValueType  # 1
+        """It waits for its turn, or for something that is down."""
+        RUNNING: OperationMetadata._State.ValueType  # 2
+        """It is at work."""
+        SUCCEEDED: OperationMetadata._State.ValueType  # 3
+        """It is done."""
+        FAILED: OperationMetadata._State.ValueType  # 4
+        """It ended with an error."""
+        CANCELLED: OperationMetadata._State.ValueType  # 5
+        """It was cancelled."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Where an operation stands."""
+
+    STATE_UNSPECIFIED: OperationMetadata.State.ValueType  # 0
+    """Not known."""
+    PENDING: OperationMetadata.State.ValueType  # 1
+    """It waits for its turn, or for something that is down."""
+    RUNNING: OperationMetadata.State.ValueType  # 2
+    """It is at work."""
+    SUCCEEDED: OperationMetadata.State.ValueType  # 3
+    """It is done."""
+    FAILED: OperationMetadata.State.ValueType  # 4
+    """It ended with an error."""
+    CANCELLED: OperationMetadata.State.ValueType  # 5
+    """It was cancelled."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DONE_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """What is done, such as `EraseOwner`."""
+    state: Global___OperationMetadata.State.ValueType
+    """Where it stands."""
+    done_count: _builtins.int
+    """Things done so far."""
+    total_count: _builtins.int
+    """Things to do. 0: not known."""
+    note: _builtins.str
+    """Why it waits, or empty."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was started."""
+
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """When it last made a step."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        state: Global___OperationMetadata.State.ValueType = ...,
+        done_count: _builtins.int = ...,
+        total_count: _builtins.int = ...,
+        note: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "done_count", b"done_count", "kind", b"kind", "note", b"note", "state", b"state", "total_count", b"total_count", "updated_at", b"updated_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperationMetadata: _TypeAlias = OperationMetadata  # noqa: Y015
+
+@_typing.final
+class SubjectDataReceipt(_message.Message):
+    """Proof of what an erasure or anonymization did; the result of its operation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ServiceCounts(_message.Message):
+        """What one service did."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class CountsEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.int
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.int = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        SERVICE_FIELD_NUMBER: _builtins.int
+        COUNTS_FIELD_NUMBER: _builtins.int
+        service: _builtins.str
+        """Name of the service, such as `memory`."""
+        @_builtins.property
+        def counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+            """Things erased or anonymized, by kind."""
+
+        def __init__(
+            self,
+            *,
+            service: _builtins.str = ...,
+            counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "service", b"service"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
+    COMPLETED_AT_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    """The operation, as `operations/<operation_id>`."""
+    action: _builtins.str
+    """What was done: `EraseOwner` or `AnonymizeOwner`."""
+    subject: _builtins.str
+    """Keyed digest of the person's name."""
+    hash: _builtins.bytes
+    """SHA-256 of all the above; the audit log has an event with it, by which VerifyAuditLog checks a receipt."""
+    @_builtins.property
+    def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectDataReceipt.ServiceCounts]:
+        """What each service did, all of them."""
+
+    @_builtins.property
+    def completed_at(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them was done."""
+
+    def __init__(
+        self,
+        *,
+        operation: _builtins.str = ...,
+        action: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        services: _abc.Iterable[Global___SubjectDataReceipt.ServiceCounts] | None = ...,
+        completed_at: _timestamp_pb2.Timestamp | None = ...,
+        hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "completed_at", b"completed_at", "hash", b"hash", "operation", b"operation", "services", b"services", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubjectDataReceipt: _TypeAlias = SubjectDataReceipt  # noqa: Y015
