@@ -245,4 +245,22 @@ CREATE INDEX memories_listed ON memories
   (partition_id, created_at DESC, memory_id DESC, bucket, expires_at, valid_from, valid_until, size_bytes) WHERE delete_time IS NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ACCESS, _MOVING, _GOVERNING, _RECORD)  # migration n is the n-th
+# Vectors of the parts of contents that were split, as those in vectors, with the code points that each was made from. They go with
+# the content's pooled vector, whatever deletes it.
+_PARTS = """
+CREATE TABLE parts (
+  doc        INTEGER NOT NULL,
+  revision   INTEGER NOT NULL,
+  space_id   INTEGER NOT NULL,
+  part_no    INTEGER NOT NULL,
+  first_char INTEGER NOT NULL,
+  end_char   INTEGER NOT NULL,
+  vector     BLOB NOT NULL,
+  PRIMARY KEY (doc, space_id, part_no)
+) STRICT;
+CREATE TRIGGER parts_follow_vectors AFTER DELETE ON vectors BEGIN
+  DELETE FROM parts WHERE doc = OLD.doc AND space_id = OLD.space_id;
+END;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ACCESS, _MOVING, _GOVERNING, _RECORD, _PARTS)  # migration n is the n-th
