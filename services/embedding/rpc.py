@@ -1,12 +1,14 @@
 """EmbeddingService over gRPC: wire to domain to wire."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from memorybox.embedding.v1 import embedding_pb2 as pb
 from memorybox.embedding.v1 import embedding_service_pb2 as rpc_pb
 from memorybox.embedding.v1 import embedding_service_pb2_grpc as rpc_grpc
-from services.embedding.domain.embedder import EmbeddingModel, InputKind, TextVector
+from services.embedding.domain.embedder import EmbeddingModel, InputKind, TextVector, Windows
 from services.embedding.domain.embeddings import Embeddings
+from services.embedding.domain.windows import windows_that_fit
 from services.mesh.errors import InvalidInput, Violation
 
 _KINDS = {
@@ -27,9 +29,11 @@ class EmbeddingServicer(rpc_grpc.EmbeddingServiceServicer):
         kind = input_kind_from_proto(request.input_kind)
         vectors = await self._embeddings.embed(request.texts, kind, request.space)
         active = self._embeddings.models[0]
-        return rpc_pb.EmbedTextsResponse(
-            embeddings=[embedding_to_proto(vector) for vector in vectors], model=model_to_proto(active, active=True)
-        )
+        embeddings = [embedding_to_proto(vector) for vector in vectors]
+        if request.include_windows:
+            for embedding, windows in zip(embeddings, windows_that_fit(vectors, active.dimension), strict=True):
+                embedding.windows.extend(windows_to_proto(windows))
+        return rpc_pb.EmbedTextsResponse(embeddings=embeddings, model=model_to_proto(active, active=True))
 
     async def ListEmbeddingModels(
         self, request: rpc_pb.ListEmbeddingModelsRequest, context: Any
@@ -51,6 +55,13 @@ def input_kind_from_proto(kind: int) -> InputKind:
 def embedding_to_proto(vector: TextVector) -> pb.Embedding:
     """Return *vector* on the wire."""
     return pb.Embedding(values=vector.values.tolist(), token_count=vector.token_count, window_count=vector.window_count)
+
+
+def windows_to_proto(windows: Windows | None) -> Iterator[pb.Window]:
+    """Return *windows* on the wire."""
+    if windows is not None:
+        for (start, end), values in zip(windows.spans.tolist(), windows.values.astype("<f4", copy=False), strict=True):
+            yield pb.Window(start=start, end=end, values_f32=values.tobytes())
 
 
 def model_to_proto(model: EmbeddingModel, *, active: bool) -> pb.EmbeddingModel:

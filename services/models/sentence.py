@@ -56,12 +56,24 @@ _COSINE_TOLERANCE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class WindowVectors:
+    """The windows of a text: ``values`` (n, 384) float32 of length 1, and ``spans`` (n, 2), the code points that each was read from."""
+
+    values: FloatVector
+    spans: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
 class SentenceVector:
-    """What a text became: ``values`` (384,) float32 of length 1; tokens read over all windows, special ones not counted."""
+    """What a text became: ``values`` (384,) float32 of length 1; tokens read over all windows, special ones not counted.
+
+    ``windows`` is None for a text of one window.
+    """
 
     values: FloatVector
     token_count: int
     window_count: int
+    windows: WindowVectors | None = None
 
 
 class Reading:
@@ -102,7 +114,7 @@ class Reading:
     def _pooled(self) -> SentenceVector:
         vectors = [vector for vector in self._vectors if vector is not None]
         tokens = sum(window.token_count for window in self._windows)
-        return SentenceVector(_pool(self._windows, vectors), tokens, len(self._windows))
+        return SentenceVector(_pool(self._windows, vectors), tokens, len(self._windows), _apart(self._windows, vectors))
 
 
 class SentenceModel:
@@ -169,3 +181,9 @@ def _pool(windows: list[Window], vectors: list[FloatVector]) -> FloatVector:
     mean = (np.stack(vectors).astype(np.float64) * weights[:, np.newaxis]).sum(axis=0)
     pooled: FloatVector = (mean / np.sqrt((mean * mean).sum())).astype(np.float32)
     return pooled
+
+
+def _apart(windows: list[Window], vectors: list[FloatVector]) -> WindowVectors | None:
+    if len(vectors) == 1:
+        return None
+    return WindowVectors(np.stack(vectors), np.array([(window.start, window.end) for window in windows], np.int32))

@@ -20,10 +20,15 @@ _SPECIAL_TOKENS = 2
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One run of the model: ``token_ids`` with [CLS] and [SEP] around them; ``token_count`` counts neither."""
+    """One run of the model: ``token_ids`` with [CLS] and [SEP] around them; ``token_count`` counts neither.
+
+    Its words are the code points ``[start, end)`` of the text.
+    """
 
     token_ids: NDArray[np.int64]
     token_count: int
+    start: int
+    end: int
 
 
 class WordPieceTokenizer:
@@ -49,11 +54,12 @@ class WordPieceTokenizer:
         spans = [(0, len(ids))]
         if len(ids) > WINDOW_TOKENS - _SPECIAL_TOKENS:
             spans = split_spans(encoding.word_ids, WINDOW_TOKENS - _SPECIAL_TOKENS, OVERLAP_TOKENS)
-        return [self._window(ids[start:end]) for start, end in spans]
+        places = encoding.offsets or [(0, 0)]  # each token's code points
+        return [self._window(ids[first:end], places[first][0], places[end - 1][1]) for first, end in spans]
 
-    def _window(self, ids: NDArray[np.int64]) -> Window:
+    def _window(self, ids: NDArray[np.int64], start: int, end: int) -> Window:
         token_ids = np.concatenate(([self._first], ids, [self._last])).astype(np.int64)
-        return Window(token_ids, len(ids))
+        return Window(token_ids, len(ids), start, end)
 
 
 def split_spans(word_ids: Sequence[int | None], limit: int, overlap: int) -> list[tuple[int, int]]:

@@ -138,6 +138,24 @@ async def test_long_text_is_read_to_its_end(server: Server) -> None:
     assert question @ with_end > question @ plain + 0.1
 
 
+async def test_windows_of_long_texts_are_told_apart_where_asked_for(server: Server) -> None:
+    filler = "The tide tables hang beside the door. " * 100
+    fact = "Penguins huddle to keep warm in winter."
+    text = filler + fact + filler
+
+    (long, short), (again,) = (
+        (await server.embed(text, "tea", include_windows=True)).embeddings,
+        (await server.embed(text)).embeddings,
+    )
+
+    question = np.array((await server.embed("how do penguins keep warm")).embeddings[0].values)
+    best = max(long.windows, key=lambda window: float(np.frombuffer(window.values_f32, "<f4") @ question))
+    assert fact in text[best.start : best.end]
+    assert len(long.windows) == long.window_count > 5
+    assert all(abs(np.linalg.norm(np.frombuffer(window.values_f32, "<f4")) - 1) < 1e-5 for window in long.windows)
+    assert (len(short.windows), len(again.windows), again.values) == (0, 0, long.values)
+
+
 async def test_equal_texts_are_served_from_the_cache(server: Server) -> None:
     for _ in range(5):
         await server.embed("tea", "tea", "milk")

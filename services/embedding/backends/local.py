@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from services.embedding.domain.embedder import EmbeddingModel, InputKind, TextVector
+from services.embedding.domain.embedder import EmbeddingModel, InputKind, TextVector, Windows
 from services.mesh.errors import BackendUnavailable, FailedPrecondition
 from services.models import sentence
 from services.models.files import ModelError
@@ -151,4 +151,8 @@ class LocalEmbedder:
 
 def _frozen(vector: SentenceVector) -> TextVector:
     vector.values.flags.writeable = False  # shared by the cache and everyone who asked
-    return TextVector(vector.values, vector.token_count, vector.window_count)
+    windows = None
+    if vector.windows is not None:
+        vector.windows.values.flags.writeable = False
+        windows = Windows(vector.windows.values, vector.windows.spans)
+    return TextVector(vector.values, vector.token_count, vector.window_count, windows)

@@ -43,4 +43,6 @@ class VectorCache:
 
 
 def _cost(vector: TextVector) -> int:
-    return vector.values.nbytes + ENTRY_OVERHEAD_BYTES
+    windows = vector.windows
+    apart = 0 if windows is None else windows.values.nbytes + windows.spans.nbytes
+    return vector.values.nbytes + apart + ENTRY_OVERHEAD_BYTES

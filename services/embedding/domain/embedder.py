@@ -29,12 +29,27 @@ class EmbeddingModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows of a text: ``values`` (n, dimension) float32 of length 1; ``spans`` (n, 2), the code points that each was made from."""
+
+    values: NDArray[np.float32]
+    spans: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+
+@dataclass(frozen=True, slots=True)
 class TextVector:
-    """A text's vector: ``values`` (dimension,) float32 of length 1; the tokens read for it, over so many windows."""
+    """A text's vector: ``values`` (dimension,) float32 of length 1; the tokens read for it, over so many windows.
+
+    ``windows`` is None for a text of one window, whose vector is the text's own.
+    """
 
     values: NDArray[np.float32]
     token_count: int
     window_count: int
+    windows: Windows | None = None
 
 
 class Embedder(Protocol):

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.embedding.domain.cache import ENTRY_OVERHEAD_BYTES, VectorCache
-from services.embedding.domain.embedder import TextVector
+from services.embedding.domain.embedder import TextVector, Windows
 
+LONG = TextVector(np.zeros(4, np.float32), 9, 3, Windows(np.zeros((3, 4), np.float32), np.zeros((3, 2), np.int32)))
 VECTOR = TextVector(np.zeros(4, dtype=np.float32), token_count=1, window_count=1)
 ENTRY = 16 + ENTRY_OVERHEAD_BYTES
 
@@ -48,3 +49,13 @@ def test_cache_never_exceeds_its_capacity(puts: list[tuple[int, int]], capacity:
         cache.put(bytes([key]), TextVector(np.zeros(size, dtype=np.float32), 1, 1))
 
         assert cache.size_bytes <= capacity
+
+
+def test_windows_count_too() -> None:
+    cache = VectorCache(10_000)
+
+    cache.put(b"a", VECTOR)
+    short = cache.size_bytes
+    cache.put(b"b", LONG)
+
+    assert cache.size_bytes == 2 * short + 3 * 4 * 4 + 3 * 2 * 4

@@ -54,6 +54,19 @@ def test_text_gives_the_same_bits_whatever_is_embedded_beside_it(model: Sentence
     assert beside == alone * 3
 
 
+def test_windows_of_a_long_text_have_the_vectors_of_their_stretches(model: SentenceModel) -> None:
+    windows = model.embed(LONG).windows
+
+    assert windows is not None
+    assert len(windows.spans) > 2
+    for (start, end), values in zip(windows.spans.tolist(), windows.values, strict=True):
+        assert values.tobytes() == model.embed(LONG[start:end]).values.tobytes()
+
+
+def test_text_of_one_window_has_none_apart(model: SentenceModel) -> None:
+    assert model.embed(NOTES[0]).windows is None
+
+
 def test_second_load_gives_the_same_bits(model: SentenceModel) -> None:
     again = SentenceModel.load()
 

@@ -54,6 +54,18 @@ def test_every_word_of_a_long_text_is_in_some_window(tokenizer: WordPieceTokeniz
         assert any(_contains(run, wanted) for run in pieces), number
 
 
+def test_window_is_read_from_its_own_code_points(tokenizer: WordPieceTokenizer) -> None:
+    text = " ".join(f"Wörld {number}, 東京 🙂 e\u0301té\n" for number in range(100))
+
+    windows = tokenizer.windows(text)
+
+    assert len(windows) > 2
+    assert (windows[0].start, windows[-1].end) == (0, len(text.rstrip()))
+    for window in windows:
+        (again,) = tokenizer.windows(text[window.start : window.end])
+        assert again.token_ids.tolist() == window.token_ids.tolist()
+
+
 def test_word_beyond_the_models_limit_is_unknown_not_dropped(tokenizer: WordPieceTokenizer) -> None:
     (window,) = tokenizer.windows("x" * 5000)
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&memorybox/embedding/v1/embedding.proto\x12\x16memorybox.embedding.v1\"F\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x13\n\x0btoken_count\x18\x02 \x01(\x05\x12\x14\n\x0cwindow_count\x18\x03 \x01(\x05\"{\n\x0e\x45mbeddingModel\x12\r\n\x05space\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\x05\x12\x15\n\rwindow_tokens\x18\x04 \x01(\x05\x12\x11\n\tthreshold\x18\x05 \x01(\x02\x12\x0e\n\x06\x61\x63tive\x18\x06 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&memorybox/embedding/v1/embedding.proto\x12\x16memorybox.embedding.v1\"w\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x13\n\x0btoken_count\x18\x02 \x01(\x05\x12\x14\n\x0cwindow_count\x18\x03 \x01(\x05\x12/\n\x07windows\x18\x04 \x03(\x0b\x32\x1e.memorybox.embedding.v1.Window\"8\n\x06Window\x12\r\n\x05start\x18\x01 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x05\x12\x12\n\nvalues_f32\x18\x03 \x01(\x0c\"{\n\x0e\x45mbeddingModel\x12\r\n\x05space\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\x05\x12\x15\n\rwindow_tokens\x18\x04 \x01(\x05\x12\x11\n\tthreshold\x18\x05 \x01(\x02\x12\x0e\n\x06\x61\x63tive\x18\x06 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memorybox.embedding.v1.embe
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EMBEDDING']._serialized_start=66
-  _globals['_EMBEDDING']._serialized_end=136
-  _globals['_EMBEDDINGMODEL']._serialized_start=138
-  _globals['_EMBEDDINGMODEL']._serialized_end=261
+  _globals['_EMBEDDING']._serialized_end=185
+  _globals['_WINDOW']._serialized_start=187
+  _globals['_WINDOW']._serialized_end=243
+  _globals['_EMBEDDINGMODEL']._serialized_start=245
+  _globals['_EMBEDDINGMODEL']._serialized_end=368
 # @@protoc_insertion_point(module_scope)

@@ -27,6 +27,7 @@ class Embedding(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     WINDOW_COUNT_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
     token_count: _builtins.int
     """Word pieces that the model read for this text, over all its windows, special ones not counted."""
     window_count: _builtins.int
@@ -35,20 +36,57 @@ class Embedding(_message.Message):
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The vector: `dimension` finite numbers, length 1."""
 
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___Window]:
+        """The windows apart, in order, each overlapping the one before. Only where asked for, and only of a text of more than one. An answer has
+        room for 3 MiB of `values_f32`: a text with more has neighbours joined, and one that finds no room left has none; ask for it alone.
+        """
+
     def __init__(
         self,
         *,
         values: _abc.Iterable[_builtins.float] | None = ...,
         token_count: _builtins.int = ...,
         window_count: _builtins.int = ...,
+        windows: _abc.Iterable[Global___Window] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["token_count", b"token_count", "values", b"values", "window_count", b"window_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token_count", b"token_count", "values", b"values", "window_count", b"window_count", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Embedding: _TypeAlias = Embedding  # noqa: Y015
+
+@_typing.final
+class Window(_message.Message):
+    """A stretch of a text and its vector."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    VALUES_F32_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """First code point of the text, from 0."""
+    end: _builtins.int
+    """Code point after the last."""
+    values_f32: _builtins.bytes
+    """The vector: `dimension` IEEE 754 single precision numbers, little endian; length 1."""
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+        values_f32: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start", "values_f32", b"values_f32"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Window: _TypeAlias = Window  # noqa: Y015
 
 @_typing.final
 class EmbeddingModel(_message.Message):

@@ -52,10 +52,13 @@ class EmbedTextsRequest(_message.Message):
     TEXTS_FIELD_NUMBER: _builtins.int
     INPUT_KIND_FIELD_NUMBER: _builtins.int
     SPACE_FIELD_NUMBER: _builtins.int
+    INCLUDE_WINDOWS_FIELD_NUMBER: _builtins.int
     input_kind: Global___EmbedTextsRequest.InputKind.ValueType
     """What the texts are; some models prefix the two differently. Unset means `DOCUMENT`."""
     space: _builtins.str
     """The space wanted. Empty: the active one. A space that is not served is INVALID_ARGUMENT."""
+    include_windows: _builtins.bool
+    """Whether to return the windows of long texts apart, too."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to 256 texts, each 1 byte to 1 MiB of UTF-8, together at most 3 MiB."""
@@ -66,10 +69,11 @@ class EmbedTextsRequest(_message.Message):
         texts: _abc.Iterable[_builtins.str] | None = ...,
         input_kind: Global___EmbedTextsRequest.InputKind.ValueType = ...,
         space: _builtins.str = ...,
+        include_windows: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_kind", b"input_kind", "space", b"space", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_windows", b"include_windows", "input_kind", b"input_kind", "space", b"space", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
