@@ -26,8 +26,10 @@ from services.memory.domain.memories import Memories
 from services.memory.domain.moving import Exports
 from services.memory.domain.operations import OperationKind, OperationRunner, Operations
 from services.memory.domain.ports import Embedder, MemoryStore
+from services.memory.domain.reading import Reading
+from services.memory.domain.related import Related
 from services.memory.domain.searches import Searches
-from services.memory.rpc import MemoryServicer
+from services.memory.rpc import MemoryServicer, MemoryUseCases
 from services.memory.rpc.audit import AuditServicer
 from services.memory.rpc.operations import OperationServicer
 from services.memory.rpc.recording import RecordedCalls
@@ -90,13 +92,16 @@ def govern(
 def service(store: MemoryStore, embedder: Embedder, governing: Governing | None = None) -> Service:
     """Return everything that the memory process serves, over *store* and *embedder*; nothing that governs without *governing*."""
     servicer: Callable[..., Any] = MemoryServicer
-    memory = servicer(
-        Memories(store, embedder),
-        History(store, embedder),
-        Searches(store, embedder),
-        Exports(store.moving, store.secrets.token_key),
-        Imports(store.moving, store.secrets.id_key, embedder),
+    use_cases = MemoryUseCases(
+        memories=Memories(store, embedder),
+        history=History(store, embedder),
+        reading=Reading(store),
+        searches=Searches(store, embedder),
+        related=Related(store, embedder),
+        exports=Exports(store.moving, store.secrets.token_key),
+        imports=Imports(store.moving, store.secrets.id_key, embedder),
     )
+    memory = servicer(use_cases)
     audit = AuditServicer(governing.audits) if governing else None
     operation = OperationServicer(governing.operations) if governing else None
     registrations = (

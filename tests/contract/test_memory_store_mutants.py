@@ -1,16 +1,29 @@
 """The suite can fail: stores that break one promise each are caught by the test that is named for it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import pytest
 
 from services.memory.domain.memory import Embedding, Memory
-from services.memory.domain.ports import Create, ListPage, ListPlan, MemoryStore, SearchPage, SearchPlan, UnitOfWork
+from services.memory.domain.ports import (
+    Create,
+    ListPage,
+    ListPlan,
+    MemoryStore,
+    SearchPage,
+    SearchPlan,
+    Undelete,
+    UnitOfWork,
+)
+from services.memory.domain.reads import ALL, MAX_ANSWER_BYTES, Batch, Selection
+from services.memory.domain.revisions import RevisionPage, RevisionPlan
 from services.mesh.caller import Caller
 from services.mesh.errors import MemoryBoxError
 from tests.contract import test_memory_store as basics
+from tests.contract import test_memory_store_batches as batches
+from tests.contract import test_memory_store_history as history
 from tests.contract import test_memory_store_isolation as isolation
 from tests.contract import test_memory_store_search as searching
 from tests.support.memories import EAST, hybrid_search, vector_search
@@ -29,7 +42,7 @@ class ShowsEverything(ModelMemoryStore):
 class CountsEverything(ModelMemoryStore):
     """Counts what the caller may not see."""
 
-    async def count(self, caller: Caller, now: datetime) -> int:
+    async def count(self, caller: Caller, now: datetime, selection: Selection = ALL) -> int:
         return len(self.records)
 
 
@@ -119,6 +132,74 @@ class SplitsNothing(ModelMemoryStore):
         return await super().list(caller, replace(plan, max_bytes=1 << 60))
 
 
+class ForgetsStates(ModelMemoryStore):
+    """Keeps the first state only."""
+
+    def _keep_state(self, memory: Memory) -> None:
+        if len(self.former.get(memory.memory_id, ())) < 1:
+            super()._keep_state(memory)
+
+
+class ShowsAllStates(ModelMemoryStore):
+    """Shows every former state to whoever may see the memory now."""
+
+    async def list_revisions(self, caller: Caller, plan: RevisionPlan) -> RevisionPage:
+        owner = Caller(self._visible(caller, plan.memory_id, plan.now).memory.owner_user)
+        return await super().list_revisions(owner, plan)
+
+
+class CountsHiddenStates(ModelMemoryStore):
+    """Lets a page tell that there are states which it hides."""
+
+    async def list_revisions(self, caller: Caller, plan: RevisionPlan) -> RevisionPage:
+        page = await super().list_revisions(caller, plan)
+        return replace(page, more=len(self.former.get(plan.memory_id, ())) + 1 > len(page.revisions))
+
+
+class UndeletesForAnyone(ModelMemoryStore):
+    """Brings a memory back for whoever asks."""
+
+    async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
+        known = [self.records.get(change.memory_id) for change in work.changes if isinstance(change, Undelete)]
+        owners = [Caller(record.memory.owner_user) for record in known if record]
+        return await super().apply(UnitOfWork(owners[0], work.changes) if owners else work)
+
+
+class KeepsTheClaimFree(ModelMemoryStore):
+    """Forgets to take the external id back."""
+
+    def _check_external_id(self, memory: Memory) -> None:
+        if memory.memory_id not in self.records:
+            super()._check_external_id(memory)
+
+
+class NamesHiddenIds(ModelMemoryStore):
+    """Names what a batch has no room for without asking who asks."""
+
+    async def get_many(
+        self, caller: Caller, memory_ids: Sequence[str], now: datetime, max_bytes: int = MAX_ANSWER_BYTES
+    ) -> Batch:
+        batch = await super().get_many(caller, memory_ids, now, max_bytes)
+        found = {memory.memory_id for memory in batch.memories}
+        return replace(batch, remaining_ids=tuple(memory_id for memory_id in memory_ids if memory_id not in found))
+
+
+class SortsBatches(ModelMemoryStore):
+    """Answers a batch in the order of ids."""
+
+    async def get_many(
+        self, caller: Caller, memory_ids: Sequence[str], now: datetime, max_bytes: int = MAX_ANSWER_BYTES
+    ) -> Batch:
+        return await super().get_many(caller, sorted(memory_ids), now, max_bytes)
+
+
+class CountsTheWholeBucket(ModelMemoryStore):
+    """Counts without looking at validity."""
+
+    async def count(self, caller: Caller, now: datetime, selection: Selection = ALL) -> int:
+        return await super().count(caller, now, replace(selection, valid_at=None))
+
+
 async def _bit_identity(store: MemoryStore) -> None:
     await isolation.test_other_owners_writes_leave_scores_bit_identical(store, hybrid_search("tea password", EAST))
 
@@ -141,6 +222,15 @@ MUTANTS: list[tuple[type[ModelMemoryStore], Promise]] = [
     (NeverExpires, basics.test_expired_memory_is_gone_from_its_time_on),
     (BreaksTiesAtRandom, searching.test_equal_ranks_are_ordered_by_youth_then_id),
     (SplitsNothing, basics.test_list_page_ends_early_at_its_size),
+    (ForgetsStates, history.test_every_state_is_kept_whole_newest_first),
+    (ShowsAllStates, history.test_readers_see_only_states_that_they_could_read_then),
+    (ShowsAllStates, history.test_readers_do_not_see_that_a_memory_was_deleted_for_a_while),
+    (CountsHiddenStates, history.test_page_of_a_reader_tells_nothing_of_hidden_states),
+    (UndeletesForAnyone, history.test_undelete_is_for_the_owner_and_shows_nothing_to_others),
+    (KeepsTheClaimFree, history.test_undelete_takes_the_external_id_back_or_is_refused),
+    (NamesHiddenIds, batches.test_batch_ends_early_and_names_the_visible_rest),
+    (SortsBatches, batches.test_batch_keeps_the_order_asked_and_leaves_out_what_is_absent),
+    (CountsTheWholeBucket, batches.test_count_is_of_the_selection),
 ]
 
 

@@ -29,6 +29,7 @@ from services.memory.domain.ports import (
     Undelete,
     UnitOfWork,
 )
+from services.memory.domain.reads import Selection
 from services.memory.domain.revisions import RevisionPage, RevisionPlan
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.mesh.caller import Caller
@@ -145,6 +146,8 @@ class StoreAgainstModel(RuleBasedStateMachine):
             external_id=data.draw(st.sampled_from(["", "", "x", "y"])),
             bucket=data.draw(st.sampled_from(["default", "x"])),
             expires_at=self.expiry(data),
+            valid_from=data.draw(st.none() | SECONDS.map(lambda after: NOW + after)),
+            valid_until=data.draw(st.none() | SECONDS.map(lambda after: NOW + after)),
             metadata=data.draw(st.sampled_from([{}, {"k": [1, "é"]}])),
             **data.draw(ACCESS),
         )
@@ -186,6 +189,16 @@ class StoreAgainstModel(RuleBasedStateMachine):
             "d": lambda: Delete(data.draw(IDS), None, self.later(data)),
         }
         self.apply(owner, *(make[kind]() for kind in kinds))
+
+    @rule(caller=CALLERS, ids=st.lists(IDS, unique=True), max_bytes=st.sampled_from([1, 60, 10_000]), after=SECONDS)
+    def get_many(self, caller: Caller, ids: list[str], max_bytes: int, after: timedelta) -> None:
+        self.same(lambda store: store.get_many(caller, ids, NOW + after, max_bytes))
+
+    @rule(
+        caller=CALLERS, bucket=st.sampled_from([None, "x"]), valid_at=st.none() | SECONDS.map(lambda after: NOW + after)
+    )
+    def count(self, caller: Caller, bucket: str | None, valid_at: datetime | None) -> None:
+        self.same(lambda store: store.count(caller, NOW, Selection(bucket, valid_at=valid_at)))
 
     @rule(owner=OWNERS, memory_id=IDS, after=SECONDS)
     def undelete(self, owner: str, memory_id: str, after: timedelta) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from services.memory.domain.memory import AccessLevel, Memory
-from services.memory.domain.ports import Change, Delete
+from services.memory.domain.ports import Change, Delete, Undelete
 from services.memory.stores.embedded import EmbeddedMemoryStore, IntegrityCheck
 from services.mesh.errors import BackendUnavailable, DataLoss
 from tests.support.memories import (
@@ -79,6 +79,7 @@ def description(change: Change) -> tuple[str, int, str]:
     """Return memory id, revision and content that *change* leads to; a deletion has no content."""
     if isinstance(change, Delete):
         return change.memory_id, (change.expected_revision or 0) + 1, ""
+    assert not isinstance(change, Undelete)  # no history has one
     return change.memory.memory_id, change.memory.revision, change.memory.content
 
 

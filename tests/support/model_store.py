@@ -34,12 +34,13 @@ from services.memory.domain.ports import (
     Undelete,
     UnitOfWork,
 )
+from services.memory.domain.reads import ALL, MAX_ANSWER_BYTES, Batch, Selection
 from services.memory.domain.revisions import RevisionPage, RevisionPlan
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, MemoryBoxError
 from tests.support.filters import interpret
-from tests.support.model_moving import ModelMover
 from tests.support.model_history import find_revision, may_read, revision_page, seen_states
+from tests.support.model_moving import ModelMover
 
 AGELESS = datetime.max.replace(tzinfo=UTC)  # minus a creation time: a sort key with the youngest first
 
@@ -196,8 +197,17 @@ class ModelMemoryStore:
     async def get_embedding(self, caller: Caller, memory_id: str, now: datetime) -> Embedding:
         return self._visible(caller, memory_id, now).embedding
 
-    async def count(self, caller: Caller, now: datetime) -> int:
-        return len(self._all_visible(caller, now, None))
+    async def get_many(
+        self, caller: Caller, memory_ids: Sequence[str], now: datetime, max_bytes: int = MAX_ANSWER_BYTES
+    ) -> Batch:
+        known = [self.records[memory_id].memory for memory_id in memory_ids if memory_id in self.records]
+        visible = [memory for memory in known if may_see(caller, memory, now)]
+        number = fitting(visible, max_bytes)
+        return Batch(tuple(visible[:number]), tuple(memory.memory_id for memory in visible[number:]))
+
+    async def count(self, caller: Caller, now: datetime, selection: Selection = ALL) -> int:
+        visible = [record.memory for record in self._all_visible(caller, now, None)]
+        return sum(is_meant(memory, selection) for memory in visible)
 
     async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
         visible = [record.memory for record in self._all_visible(caller, plan.now, plan.snapshot)]
@@ -263,6 +273,12 @@ class ModelMemoryStore:
         snapshot = self.seq if plan.snapshot is None else plan.snapshot
         more = plan.offset + len(page) < len(top)
         return SearchPage(tuple(page), more, snapshot, len(near) - len(dense), len(hits) - len(kept))
+
+
+def is_meant(memory: Memory, chosen: Selection) -> bool:
+    """Tell whether *memory* is in the bucket, holds at the time and passes the filter."""
+    holds = chosen.valid_at is None or memory.holds_at(chosen.valid_at)
+    return holds and chosen.bucket in (None, memory.bucket) and interpret(chosen.filter, memory)
 
 
 def fitting(memories: Iterable[Memory], max_bytes: int) -> int:

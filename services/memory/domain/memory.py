@@ -74,6 +74,11 @@ class Memory:
         )
         return sum(len(text.encode()) + TEXT_OVERHEAD_BYTES for text in texts) + 3 * len(orjson.dumps(self.metadata))
 
+    def holds_at(self, moment: datetime) -> bool:
+        """Tell whether what it says holds at *moment*: from ``valid_from`` on, before ``valid_until``."""
+        begun = self.valid_from is None or self.valid_from <= moment
+        return begun and (self.valid_until is None or moment < self.valid_until)
+
     @property
     def etag(self) -> str:
         """Opaque form of the revision; equal etags mean the same state of the same memory."""

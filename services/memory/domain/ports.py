@@ -8,6 +8,7 @@ from typing import Protocol
 
 from services.memory.domain.audit import Act, current_act
 from services.memory.domain.memory import Embedding, Memory
+from services.memory.domain.reads import BatchReader
 from services.memory.domain.revisions import RevisionReader
 from services.memory.domain.transfer import MovingStore
 from services.memory.filter import EVERYTHING, Filter
@@ -161,7 +162,7 @@ class StoreSecrets:
     token_key: bytes
 
 
-class MemoryStore(RevisionReader, Protocol):
+class MemoryStore(BatchReader, RevisionReader, Protocol):
     """Where memories are kept; implemented in ``stores/``. Who may read is decided inside each query."""
 
     @property
@@ -197,10 +198,6 @@ class MemoryStore(RevisionReader, Protocol):
 
     async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
         """Return one page of hits, best first."""
-        ...
-
-    async def count(self, caller: Caller, now: datetime) -> int:
-        """Return how many memories *caller* may see."""
         ...
 
 

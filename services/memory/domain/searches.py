@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -88,6 +88,7 @@ class Found:
     space: EmbeddingSpace | None
     threshold: float
     terms: tuple[str, ...]
+    plan: SearchPlan
     page: SearchPage
     warnings: tuple[str, ...]
 
@@ -133,9 +134,18 @@ class Searches:
             space=space,
             threshold=plan.threshold,
             terms=terms,
+            plan=plan,
             page=page,
             warnings=_warnings(search, plan),
         )
+
+    def shortened(self, caller: Caller, search: Search, found: Found, number: int) -> Found:
+        """Return *found* with its first *number* hits, the next page token leading to the others."""
+        if number == len(found.hits):
+            return found
+        page = replace(found.page, hits=found.page.hits[:number], more=True)
+        token = self._next(caller, search, found.plan, page)
+        return replace(found, hits=found.hits[:number], page=page, next_page_token=token)
 
     async def _vector(self, search: Search, state: Json) -> tuple[SearchMode, EmbeddingSpace | None, Embedding | None]:
         """Return the mode that can be had, and the query's vector where one is needed; a next page keeps to what the first one had."""

@@ -1,25 +1,45 @@
 """MemoryService on the wire: wire -> domain -> wire; no rule, no query."""
 
+from dataclasses import dataclass
+
 from memorybox.memory.v1 import memory_service_pb2_grpc as pb_grpc
+from services.memory.domain.batch_searches import BatchSearches
 from services.memory.domain.history import History
 from services.memory.domain.importing import Imports
 from services.memory.domain.memories import Memories
 from services.memory.domain.moving import Exports
+from services.memory.domain.reading import Reading
+from services.memory.domain.related import Related
 from services.memory.domain.searches import Searches
 from services.memory.rpc.finding import FindingRpcs
 from services.memory.rpc.history import HistoryRpcs
 from services.memory.rpc.moving import MovingRpcs
+from services.memory.rpc.reading import ReadingRpcs
 from services.memory.rpc.records import RecordRpcs
 
 
-class MemoryServicer(RecordRpcs, HistoryRpcs, FindingRpcs, MovingRpcs, pb_grpc.MemoryServiceServicer):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUseCases:
+    """All that MemoryService can do."""
+
+    memories: Memories
+    history: History
+    reading: Reading
+    searches: Searches
+    related: Related
+    exports: Exports
+    imports: Imports
+
+
+class MemoryServicer(RecordRpcs, HistoryRpcs, ReadingRpcs, FindingRpcs, MovingRpcs, pb_grpc.MemoryServiceServicer):
     """What this version of MemoryService does; the rest of the contract answers UNIMPLEMENTED."""
 
-    def __init__(
-        self, memories: Memories, history: History, searches: Searches, exports: Exports, imports: Imports
-    ) -> None:
-        self._memories = memories
-        self._history = history
-        self._searches = searches
-        self._exports = exports
-        self._imports = imports
+    def __init__(self, use_cases: MemoryUseCases) -> None:
+        self._memories = use_cases.memories
+        self._history = use_cases.history
+        self._reading = use_cases.reading
+        self._searches = use_cases.searches
+        self._batch_searches = BatchSearches(use_cases.searches)
+        self._related = use_cases.related
+        self._exports = use_cases.exports
+        self._imports = use_cases.imports

@@ -5,26 +5,62 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from memorybox.memory.v1 import search_pb2
+from services.memory.domain.batch_searches import BatchSearches
 from services.memory.domain.ports import SearchMode
+from services.memory.domain.related import Likeness, Related
 from services.memory.domain.searches import Found, Highlighted, Search, Searches
 from services.memory.wire import memory_to_proto
-from services.mesh.errors import InvalidInput, Violation
+from services.mesh.errors import InvalidInput, MemoryBoxError, Violation
 from services.mesh.interceptors import caller
+from services.mesh.status import to_status
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class FindingRpcs:
-    """Search."""
+    """Search, several searches at once, and what is near to a memory."""
 
     _searches: Searches
+    _batch_searches: BatchSearches
+    _related: Related
 
     async def SearchMemories(
         self, request: search_pb2.SearchMemoriesRequest, context: "Context"
     ) -> search_pb2.SearchMemoriesResponse:
         found = await self._searches.search(caller(context), _search_from_proto(request))
         return _found_to_proto(found, explain=request.explain)
+
+    async def BatchSearchMemories(
+        self, request: search_pb2.BatchSearchMemoriesRequest, context: "Context"
+    ) -> search_pb2.BatchSearchMemoriesResponse:
+        asked = [_read_search(search) for search in request.requests]
+        outcomes = await self._batch_searches.search(caller(context), asked)
+        pairs = zip(outcomes, request.requests, strict=True)
+        results = [_outcome_to_proto(outcome, explain=search.explain) for outcome, search in pairs]
+        return search_pb2.BatchSearchMemoriesResponse(results=results)
+
+    async def FindRelatedMemories(
+        self, request: search_pb2.FindRelatedMemoriesRequest, context: "Context"
+    ) -> search_pb2.FindRelatedMemoriesResponse:
+        min_score = request.min_score if request.HasField("min_score") else None
+        hits = await self._related.find(caller(context), Likeness(request.memory_id, request.top_k, min_score))
+        return search_pb2.FindRelatedMemoriesResponse(
+            hits=[_hit_to_proto(Highlighted(hit, ()), explain=False) for hit in hits]
+        )
+
+
+def _read_search(request: search_pb2.SearchMemoriesRequest) -> Search | MemoryBoxError:
+    try:
+        return _search_from_proto(request)
+    except InvalidInput as fault:
+        return fault
+
+
+def _outcome_to_proto(outcome: Found | MemoryBoxError, *, explain: bool) -> search_pb2.BatchSearchResult:
+    if isinstance(outcome, Found):
+        return search_pb2.BatchSearchResult(response=_found_to_proto(outcome, explain=explain))
+    return search_pb2.BatchSearchResult(error=to_status(outcome))
 
 
 def _search_from_proto(request: search_pb2.SearchMemoriesRequest) -> Search:

@@ -1,7 +1,7 @@
 """A memory store that shows in traces and metrics; wraps any other."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -17,6 +17,7 @@ from services.memory.domain.ports import (
     StoreSecrets,
     UnitOfWork,
 )
+from services.memory.domain.reads import ALL, MAX_ANSWER_BYTES, Batch, Selection
 from services.memory.domain.revisions import RevisionPage, RevisionPlan
 from services.memory.domain.transfer import MovingStore
 from services.mesh.caller import Caller
@@ -79,10 +80,17 @@ class TracedMemoryStore:
         async with self._span("get_revision"):
             return await self._store.get_revision(caller, memory_id, revision, now)
 
-    async def count(self, caller: Caller, now: datetime) -> int:
+    async def get_many(
+        self, caller: Caller, memory_ids: Sequence[str], now: datetime, max_bytes: int = MAX_ANSWER_BYTES
+    ) -> Batch:
+        """Pass on."""
+        async with self._span("get_many"):
+            return await self._store.get_many(caller, memory_ids, now, max_bytes)
+
+    async def count(self, caller: Caller, now: datetime, selection: Selection = ALL) -> int:
         """Pass on."""
         async with self._span("count"):
-            return await self._store.count(caller, now)
+            return await self._store.count(caller, now, selection)
 
     @asynccontextmanager
     async def _span(self, operation: str) -> AsyncIterator[None]:

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 import apsw
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from services.memory.domain.memory import AccessLevel, Embedding, Memory, MemoryNotFound, Source
 from services.memory.domain.ports import ListPage, ListPlan, SearchPlan
+from services.memory.domain.reads import Batch, Selection
 from services.memory.filter.sql import to_sql
 from services.memory.stores.embedded.database import transaction
 from services.mesh.caller import Caller
@@ -35,6 +36,10 @@ WAYS = """
             WHERE r.partition_id = p.partition_id AND r.role IN (SELECT value FROM json_each(:roles)))
 """
 _LIVE = "m.delete_time IS NULL AND (m.expires_at IS NULL OR m.expires_at > :now)"
+VALID = f"""
+  (:valid_at IS NULL
+   OR (coalesce(m.valid_from, {-NEVER}) <= :valid_at AND coalesce(m.valid_until, {NEVER}) > :valid_at))
+"""
 _VISIBLE_PARTITIONS = """
   SELECT partition_id FROM partitions WHERE access_level = 'PUBLIC'
   UNION SELECT partition_id FROM partitions WHERE owner_user = :user AND access_level IN ('PRIVATE', 'ROLE')
@@ -59,7 +64,16 @@ _KEYS = f"""
     AND (m.created_at, m.memory_id) < (:after_time, :after_id) AND {{filter}}
   ORDER BY m.created_at DESC, m.memory_id DESC
 """  # noqa: S608  # built of constants
-_COUNT = f"SELECT count(*) FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {_LIVE}"  # noqa: S608
+_COUNT = f"""
+  SELECT count(*) FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {_LIVE}
+    AND (:bucket IS NULL OR m.bucket = :bucket) AND {VALID} AND {{filter}}
+"""  # noqa: S608  # built of constants
+_CHOSEN = f"""
+  SELECT m.memory_id, m.doc, m.size_bytes
+  FROM json_each(:ids) d LEFT JOIN memories m INDEXED BY memories_access ON m.memory_id = d.value
+  JOIN partitions p ON p.partition_id = coalesce(m.partition_id, 0)
+  WHERE min(1, {WAYS}) > (m.delete_time IS NOT NULL) + (coalesce(m.expires_at, {NEVER}) <= :now) ORDER BY d.key
+"""  # noqa: S608  # built of constants
 _MATCHING = f"SELECT m.doc FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {_LIVE} AND {{filter}}"  # noqa: S608
 _VECTOR = """
   SELECT s.name, v.vector FROM vectors v JOIN spaces s USING (space_id) WHERE v.doc = ? ORDER BY v.revision DESC LIMIT 1
@@ -128,9 +142,25 @@ def read_many(connection: apsw.Connection, caller: Caller, docs: Sequence[int], 
     return {row[0]: row_to_memory(row).memory for row in connection.execute(_FETCH, bindings)}
 
 
-def count_visible(connection: apsw.Connection, caller: Caller, now: datetime) -> int:
-    """Return how many memories *caller* may see."""
-    return int(connection.execute(_COUNT, access_bindings(caller, now)).get)
+def read_batch(
+    connection: apsw.Connection, caller: Caller, memory_ids: Sequence[str], now: datetime, max_bytes: int
+) -> Batch:
+    """Return memories by id, as ``BatchReader.get_many`` says."""
+    with transaction(connection):
+        bindings = access_bindings(caller, now) | {"ids": orjson.dumps(memory_ids).decode()}
+        visible: list[Row] = connection.execute(_CHOSEN, bindings).fetchall()
+        sizes = accumulate(size_bytes for _, _, size_bytes in visible)
+        number = max(1, sum(size <= max_bytes for size in sizes))
+        docs = [doc for _, doc, _ in visible[:number]]
+        found = read_many(connection, caller, docs, now)
+    return Batch(tuple(found[doc] for doc in docs), tuple(memory_id for memory_id, _, _ in visible[number:]))
+
+
+def count_visible(connection: apsw.Connection, caller: Caller, now: datetime, selection: Selection) -> int:
+    """Return how many memories of *selection* the caller may see."""
+    condition, values = to_sql(selection.filter)
+    bindings = access_bindings(caller, now) | {"bucket": selection.bucket, "valid_at": to_us(selection.valid_at)}
+    return int(connection.execute(_COUNT.format(filter=condition), bindings | values).get)
 
 
 def list_visible(connection: apsw.Connection, caller: Caller, plan: ListPlan) -> ListPage:

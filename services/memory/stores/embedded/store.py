@@ -1,7 +1,7 @@
 """The memory store in one data folder."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
@@ -14,6 +14,7 @@ import apsw
 
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.ports import ListPage, ListPlan, SearchHit, SearchPage, SearchPlan, StoreSecrets, UnitOfWork
+from services.memory.domain.reads import ALL, MAX_ANSWER_BYTES, Batch, Selection
 from services.memory.filter import EVERYTHING
 from services.memory.stores.embedded.answer import Answer
 from services.memory.stores.embedded.changes import prepare
@@ -39,6 +40,7 @@ from services.memory.stores.embedded.rows import (
     last_seq,
     list_visible,
     matching_docs,
+    read_batch,
     read_embedding,
     read_many,
     read_visible,
@@ -148,9 +150,15 @@ class EmbeddedMemoryStore(HistoryReads):
         """Return one page of hits, best first."""
         return await self._read(lambda connection: self._search(connection, caller, plan))
 
-    async def count(self, caller: Caller, now: datetime) -> int:
-        """Return how many memories *caller* may see."""
-        return await self._read(lambda connection: count_visible(connection, caller, now))
+    async def get_many(
+        self, caller: Caller, memory_ids: Sequence[str], now: datetime, max_bytes: int = MAX_ANSWER_BYTES
+    ) -> Batch:
+        """Return memories by id, in the order asked."""
+        return await self._read(lambda connection: read_batch(connection, caller, memory_ids, now, max_bytes))
+
+    async def count(self, caller: Caller, now: datetime, selection: Selection = ALL) -> int:
+        """Return how many memories of *selection* the caller may see."""
+        return await self._read(lambda connection: count_visible(connection, caller, now, selection))
 
     async def run(self, task: Callable[[Ground], Found]) -> Found:
         """Run *task* on the writer's thread, whole or not at all, and return its result once it is durable."""

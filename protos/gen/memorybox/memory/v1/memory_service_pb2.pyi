@@ -242,7 +242,7 @@ class BatchGetMemoriesResponse(_message.Message):
 
     @_builtins.property
     def remaining_memory_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids that the answer had no room for (3 MiB); ask again for these."""
+        """Ids that the answer had no room for (3 MiB), without those of memories that the caller may not see; ask again for these."""
 
     def __init__(
         self,

@@ -197,7 +197,7 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetMemories(self, request, context):
-        """Returns memories by id, in the order asked, leaving out what the caller may not see. Safe to retry.
+        """Returns memories by id, in the order asked, each once, leaving out what the caller may not see. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -243,6 +243,8 @@ class MemoryServiceServicer(object):
 
     def BatchSearchMemories(self, request, context):
         """Runs up to 16 searches in one call; each succeeds or fails alone. Safe to retry.
+
+        Together the answers end at 3 MiB: the later ones then hold fewer hits, perhaps none, and a token for the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -263,7 +265,10 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FindRelatedMemories(self, request, context):
-        """Finds memories near to a given one, itself left out. Safe to retry.
+        """Finds memories near to a given one by its vector, itself left out, among what the caller may see. Safe to retry.
+
+        Ends early at 3 MiB. Fails with NOT_FOUND (`MEMORY_NOT_FOUND`), and without `min_score` with UNAVAILABLE (`EMBEDDING_UNAVAILABLE`) when
+        the threshold is not known.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

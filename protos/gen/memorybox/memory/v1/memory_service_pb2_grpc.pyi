@@ -56,7 +56,7 @@ class MemoryServiceStub:
     is not disclosed.
     """
     BatchGetMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.BatchGetMemoriesRequest, _memory_service_pb2.BatchGetMemoriesResponse]
-    """Returns memories by id, in the order asked, leaving out what the caller may not see. Safe to retry."""
+    """Returns memories by id, in the order asked, each once, leaving out what the caller may not see. Safe to retry."""
     ListMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListMemoriesRequest, _memory_service_pb2.ListMemoriesResponse]
     """Lists memories that the caller may see, newest first, in pages. Safe to retry.
 
@@ -80,13 +80,20 @@ class MemoryServiceStub:
     answers by words alone and says so in `mode` and `warnings`.
     """
     BatchSearchMemories: _grpc.UnaryUnaryMultiCallable[_search_pb2.BatchSearchMemoriesRequest, _search_pb2.BatchSearchMemoriesResponse]
-    """Runs up to 16 searches in one call; each succeeds or fails alone. Safe to retry."""
+    """Runs up to 16 searches in one call; each succeeds or fails alone. Safe to retry.
+
+    Together the answers end at 3 MiB: the later ones then hold fewer hits, perhaps none, and a token for the others.
+    """
     CountMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.CountMemoriesRequest, _memory_service_pb2.CountMemoriesResponse]
     """Counts the memories that the caller may see and that pass the filter. Safe to retry."""
     FacetMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.FacetMemoriesRequest, _memory_service_pb2.FacetMemoriesResponse]
     """Counts memories by the values of a field. Safe to retry."""
     FindRelatedMemories: _grpc.UnaryUnaryMultiCallable[_search_pb2.FindRelatedMemoriesRequest, _search_pb2.FindRelatedMemoriesResponse]
-    """Finds memories near to a given one, itself left out. Safe to retry."""
+    """Finds memories near to a given one by its vector, itself left out, among what the caller may see. Safe to retry.
+
+    Ends early at 3 MiB. Fails with NOT_FOUND (`MEMORY_NOT_FOUND`), and without `min_score` with UNAVAILABLE (`EMBEDDING_UNAVAILABLE`) when
+    the threshold is not known.
+    """
     GetLineage: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.GetLineageRequest, _memory_service_pb2.GetLineageResponse]
     """Returns what a memory was made from and what was made from it. Safe to retry."""
     UndeleteMemory: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.UndeleteMemoryRequest, _memory_service_pb2.UndeleteMemoryResponse]
@@ -178,7 +185,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     is not disclosed.
     """
     BatchGetMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.BatchGetMemoriesRequest, _memory_service_pb2.BatchGetMemoriesResponse]  # type: ignore[assignment]
-    """Returns memories by id, in the order asked, leaving out what the caller may not see. Safe to retry."""
+    """Returns memories by id, in the order asked, each once, leaving out what the caller may not see. Safe to retry."""
     ListMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListMemoriesRequest, _memory_service_pb2.ListMemoriesResponse]  # type: ignore[assignment]
     """Lists memories that the caller may see, newest first, in pages. Safe to retry.
 
@@ -202,13 +209,20 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     answers by words alone and says so in `mode` and `warnings`.
     """
     BatchSearchMemories: _aio.UnaryUnaryMultiCallable[_search_pb2.BatchSearchMemoriesRequest, _search_pb2.BatchSearchMemoriesResponse]  # type: ignore[assignment]
-    """Runs up to 16 searches in one call; each succeeds or fails alone. Safe to retry."""
+    """Runs up to 16 searches in one call; each succeeds or fails alone. Safe to retry.
+
+    Together the answers end at 3 MiB: the later ones then hold fewer hits, perhaps none, and a token for the others.
+    """
     CountMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.CountMemoriesRequest, _memory_service_pb2.CountMemoriesResponse]  # type: ignore[assignment]
     """Counts the memories that the caller may see and that pass the filter. Safe to retry."""
     FacetMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.FacetMemoriesRequest, _memory_service_pb2.FacetMemoriesResponse]  # type: ignore[assignment]
     """Counts memories by the values of a field. Safe to retry."""
     FindRelatedMemories: _aio.UnaryUnaryMultiCallable[_search_pb2.FindRelatedMemoriesRequest, _search_pb2.FindRelatedMemoriesResponse]  # type: ignore[assignment]
-    """Finds memories near to a given one, itself left out. Safe to retry."""
+    """Finds memories near to a given one by its vector, itself left out, among what the caller may see. Safe to retry.
+
+    Ends early at 3 MiB. Fails with NOT_FOUND (`MEMORY_NOT_FOUND`), and without `min_score` with UNAVAILABLE (`EMBEDDING_UNAVAILABLE`) when
+    the threshold is not known.
+    """
     GetLineage: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.GetLineageRequest, _memory_service_pb2.GetLineageResponse]  # type: ignore[assignment]
     """Returns what a memory was made from and what was made from it. Safe to retry."""
     UndeleteMemory: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.UndeleteMemoryRequest, _memory_service_pb2.UndeleteMemoryResponse]  # type: ignore[assignment]
@@ -321,7 +335,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.BatchGetMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.BatchGetMemoriesResponse, _abc.Awaitable[_memory_service_pb2.BatchGetMemoriesResponse]]:
-        """Returns memories by id, in the order asked, leaving out what the caller may not see. Safe to retry."""
+        """Returns memories by id, in the order asked, each once, leaving out what the caller may not see. Safe to retry."""
 
     @_abc_1.abstractmethod
     def ListMemories(
@@ -375,7 +389,10 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _search_pb2.BatchSearchMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.BatchSearchMemoriesResponse, _abc.Awaitable[_search_pb2.BatchSearchMemoriesResponse]]:
-        """Runs up to 16 searches in one call; each succeeds or fails alone. Safe to retry."""
+        """Runs up to 16 searches in one call; each succeeds or fails alone. Safe to retry.
+
+        Together the answers end at 3 MiB: the later ones then hold fewer hits, perhaps none, and a token for the others.
+        """
 
     @_abc_1.abstractmethod
     def CountMemories(
@@ -399,7 +416,11 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _search_pb2.FindRelatedMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.FindRelatedMemoriesResponse, _abc.Awaitable[_search_pb2.FindRelatedMemoriesResponse]]:
-        """Finds memories near to a given one, itself left out. Safe to retry."""
+        """Finds memories near to a given one by its vector, itself left out, among what the caller may see. Safe to retry.
+
+        Ends early at 3 MiB. Fails with NOT_FOUND (`MEMORY_NOT_FOUND`), and without `min_score` with UNAVAILABLE (`EMBEDDING_UNAVAILABLE`) when
+        the threshold is not known.
+        """
 
     @_abc_1.abstractmethod
     def GetLineage(

@@ -454,7 +454,7 @@ class FindRelatedMemoriesRequest(_message.Message):
     top_k: _builtins.int
     """Hits at most; 1 to 1000; 0 means 10."""
     min_score: _builtins.float
-    """Lowest cosine to return. Unset means the space's threshold."""
+    """Lowest cosine to return, in [-1.0, 1.0] inclusive. Unset means the embedding space's calibrated threshold."""
     def __init__(
         self,
         *,

@@ -1,0 +1,32 @@
+"""Reading memories by the dozen: batches by id, and counts."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from services.memory.domain.memories import MAX_BATCH, required_id, utc_now
+from services.memory.domain.ports import MemoryStore
+from services.memory.domain.reads import Batch, Selection
+from services.memory.filter import parse
+from services.mesh.caller import Caller
+from services.mesh.errors import InvalidInput, Violation
+
+
+class Reading:
+    """The use cases of reading many memories."""
+
+    def __init__(self, store: MemoryStore, clock: Callable[[], datetime] = utc_now) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def get_batch(self, caller: Caller, memory_ids: Sequence[str]) -> Batch:
+        """Return what *caller* may see of *memory_ids*, in that order, each once. Raises ``InvalidInput``."""
+        if not 1 <= len(memory_ids) <= MAX_BATCH:
+            description = f"must be 1 to {MAX_BATCH} ids, got {len(memory_ids)}"
+            raise InvalidInput(f"memory_ids {description}", violations=[Violation("memory_ids", description)])
+        wanted = [required_id(memory_id, f"memory_ids[{place}]") for place, memory_id in enumerate(memory_ids)]
+        return await self._store.get_many(caller, list(dict.fromkeys(wanted)), self._clock())
+
+    async def count(self, caller: Caller, *, bucket: str, filter_text: str) -> int:
+        """Return how many memories *caller* may see that lie in the bucket and pass the filter. Raises ``InvalidFilter``."""
+        selection = Selection(bucket or None, parse(filter_text))
+        return await self._store.count(caller, self._clock(), selection)
