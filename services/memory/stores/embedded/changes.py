@@ -140,13 +140,13 @@ class ChangeWriter:
         """Insert a memory whose id is free. Raises ``ExternalIdTaken``."""
         self._free_external_id(memory, None)
         doc = self._record(memory, "CREATED", at)
-        partition = self._partition_id(partition_key(memory))
+        partition = self.partition_id(partition_key(memory))
         row = memory_to_row(memory, partition, text.size_bytes, request_hash)
         self._connection.execute(_INSERT, (doc, *row))
         write_parents(self._connection, doc, memory)
         self._write_terms(doc, text)
         self._write_vector(doc, memory.revision, embedding)
-        return Outcome(memory, IndexChange(None, _entry(doc, memory, text, embedding)))
+        return Outcome(memory, IndexChange(None, index_entry(doc, memory, text, embedding)))
 
     def _repeat(self, change: Create, known: StoredMemory) -> Outcome:
         same = change.request_hash is not None and change.request_hash == known.request_hash
@@ -167,7 +167,7 @@ class ChangeWriter:
         )
         self._free_external_id(memory, stored.doc)
         self._record(memory, "UPDATED", memory.updated_at)
-        partition = self._partition_id(partition_key(memory))
+        partition = self.partition_id(partition_key(memory))
         row = memory_to_row(memory, partition, text.size_bytes, stored.request_hash)
         keep_state(self._connection, stored.doc)
         self._connection.execute(_UPDATE, (*row, stored.doc))
@@ -177,7 +177,7 @@ class ChangeWriter:
         if change.embedding is not None:
             self._write_vector(stored.doc, memory.revision, embedding)
         removal = Removal(partition_key(stored.memory), stored.doc)
-        return Outcome(memory, IndexChange(removal, _entry(stored.doc, memory, text, embedding)))
+        return Outcome(memory, IndexChange(removal, index_entry(stored.doc, memory, text, embedding)))
 
     def _delete(self, caller: Caller, change: Delete) -> Outcome:
         stored = self._owned(caller, change.memory_id, change.at)
@@ -206,7 +206,7 @@ class ChangeWriter:
         self._connection.execute(_UNDELETE, (memory.revision, time_us(at), memory.external_id or None, stored.doc))
         text = PreparedText(*read_terms(self._connection, stored.doc), memory.size_bytes)
         embedding = read_embedding(self._connection, stored.doc)
-        return Outcome(memory, IndexChange(None, _entry(stored.doc, memory, text, embedding)))
+        return Outcome(memory, IndexChange(None, index_entry(stored.doc, memory, text, embedding)))
 
     def _owned(self, caller: Caller, memory_id: str, now: datetime) -> StoredMemory:
         stored = read_visible(self._connection, caller, memory_id, now)
@@ -218,7 +218,7 @@ class ChangeWriter:
         """Give a change whose row is not written yet its number, with who could read the memory so far and who can from now on."""
         self.seq += 1
         before = self._connection.execute(_READERS_BEFORE, (memory.memory_id,)).get
-        after = 0 if memory.delete_time else self._partition_id(partition_key(memory))
+        after = 0 if memory.delete_time else self.partition_id(partition_key(memory))
         self._connection.execute(
             _RECORD, (self.seq, memory.memory_id, memory.revision, kind, time_us(at), before, after)
         )
@@ -237,7 +237,8 @@ class ChangeWriter:
             )
         self._connection.execute("UPDATE memories SET external_claim = NULL WHERE doc = ?", (holder[0],))
 
-    def _partition_id(self, key: PartitionKey) -> int:
+    def partition_id(self, key: PartitionKey) -> int:
+        """Return the number of a partition, made when it is the first of its readers."""
         names = (key.access_level.value, key.owner_user, orjson.dumps(key.reader_roles).decode())
         found = self._connection.execute(
             "SELECT partition_id FROM partitions WHERE access_level = ? AND owner_user = ? AND reader_roles = ?", names
@@ -283,7 +284,8 @@ def _check_revision(memory: Memory, expected: int) -> None:
         )
 
 
-def _entry(doc: int, memory: Memory, text: PreparedText, embedding: Embedding) -> IndexEntry:
+def index_entry(doc: int, memory: Memory, text: PreparedText, embedding: Embedding) -> IndexEntry:
+    """Return what the indexes hold of *memory*."""
     return IndexEntry(
         partition=partition_key(memory),
         doc=doc,
