@@ -29,6 +29,7 @@ from services.memory.domain.ports import Embedder, MemoryStore
 from services.memory.domain.reading import Reading
 from services.memory.domain.related import Related
 from services.memory.domain.searches import Searches
+from services.memory.domain.watching import Watches
 from services.memory.rpc import MemoryServicer, MemoryUseCases
 from services.memory.rpc.audit import AuditServicer
 from services.memory.rpc.operations import OperationServicer
@@ -48,7 +49,7 @@ async def build(mesh: Mesh, settings: Settings) -> Service:
     kept = await open_store(mesh, settings)
     store = TracedMemoryStore(kept, mesh.telemetry)
     embedder: Embedder = EmbeddingServiceEmbedder(mesh.channel("embedding", retryable=RETRYABLE))
-    return service(store, embedder, govern(mesh, kept, settings))
+    return service(store, embedder, govern(mesh, kept, settings), mesh.leaving)
 
 
 async def open_store(mesh: Mesh, settings: Settings) -> "EmbeddedMemoryStore":
@@ -89,8 +90,16 @@ def govern(
     return Governing(RecordedCalls(recorder), Audits(log, recorder, store.secrets.token_key, roles), operations)
 
 
-def service(store: MemoryStore, embedder: Embedder, governing: Governing | None = None) -> Service:
-    """Return everything that the memory process serves, over *store* and *embedder*; nothing that governs without *governing*."""
+def service(
+    store: MemoryStore,
+    embedder: Embedder,
+    governing: Governing | None = None,
+    leaving: asyncio.Event | None = None,
+) -> Service:
+    """Return everything that the memory process serves, over *store* and *embedder*; nothing that governs without *governing*.
+
+    *leaving* is set when the process is about to end.
+    """
     servicer: Callable[..., Any] = MemoryServicer
     use_cases = MemoryUseCases(
         memories=Memories(store, embedder),
@@ -100,6 +109,7 @@ def service(store: MemoryStore, embedder: Embedder, governing: Governing | None 
         related=Related(store, embedder),
         exports=Exports(store.moving, store.secrets.token_key),
         imports=Imports(store.moving, store.secrets.id_key, embedder),
+        watches=Watches(store.feed, store.secrets.token_key, leaving or asyncio.Event()),
     )
     memory = servicer(use_cases)
     audit = AuditServicer(governing.audits) if governing else None

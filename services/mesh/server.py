@@ -64,6 +64,7 @@ class Mesh:
     telemetry: Telemetry
     stack: AsyncExitStack
     readiness: Readiness = field(default_factory=Readiness)
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)  # set when calls that never end by themselves must end
 
     def channel(self, service: str, *, retryable: Sequence[str] = ()) -> MeshChannel:
         """Open a channel to *service* as this service; closed with the process."""
@@ -157,6 +158,7 @@ async def drain(mesh: Mesh, server: grpc.aio.Server, probe: health.aio.HealthSer
     mesh.readiness.draining = True
     await probe.enter_graceful_shutdown()
     await asyncio.sleep(mesh.settings.drain_s)
+    mesh.leaving.set()
     await server.stop(mesh.settings.grace_s)
     log.info("stopped")
 

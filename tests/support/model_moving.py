@@ -69,6 +69,7 @@ class ModelMover:
             (*progress.refusals, *refusals)[:MAX_REFUSALS],
         )
         self._progress[caller.user, chunk.import_id] = done
+        self._host.feed.settle()
         return done
 
     def _keep(self, caller: Caller, item: ImportItem) -> None:
@@ -76,7 +77,7 @@ class ModelMover:
             memory = replace(item.memory, memory_id=memory_id, embedding_space=item.embedding.space)
             known = self._host.records.get(memory_id)
             if known is None:
-                self._host._create(caller, Create(memory, item.embedding))
+                self._host.change(caller, Create(memory, item.embedding))
                 return
             if known.memory.owner_user == caller.user and known.memory.delete_time is None:
                 if replace(known.memory, embedding_space=memory.embedding_space) != memory:

@@ -40,6 +40,7 @@ from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, MemoryBoxError
 from tests.support.filters import interpret
 from tests.support.model_history import find_revision, may_read, revision_page, seen_states
+from tests.support.model_feed import ModelFeed
 from tests.support.model_moving import ModelMover
 
 AGELESS = datetime.max.replace(tzinfo=UTC)  # minus a creation time: a sort key with the youngest first
@@ -72,6 +73,7 @@ class ModelMemoryStore:
         self.seq = 0
         self.secrets = StoreSecrets(secrets.token_bytes(32), secrets.token_bytes(32))
         self.moving = ModelMover(self)
+        self.feed = ModelFeed(self)
 
     async def close(self) -> None:
         """Nothing to give back."""
@@ -79,10 +81,21 @@ class ModelMemoryStore:
     async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
         before = dict(self.records), dict(self.former), self.seq
         try:
-            return tuple(self._apply(work.caller, change) for change in work.changes)
+            return tuple(self.change(work.caller, change) for change in work.changes)
         except MemoryBoxError:
             self.records, self.former, self.seq = before
             raise
+        finally:
+            self.feed.settle()
+
+    def change(self, caller: Caller, change: Change) -> Memory:
+        """Make one change and note it."""
+        known, seq = dict(self.records), self.seq
+        memory = self._apply(caller, change)
+        if self.seq > seq:
+            before = known.get(memory.memory_id)
+            self.feed.note(self.seq, before and before.memory, memory)
+        return memory
 
     def _apply(self, caller: Caller, change: Change) -> Memory:
         match change:

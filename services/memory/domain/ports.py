@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from services.memory.domain.audit import Act, current_act
+from services.memory.domain.feed import FeedStore
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.reads import BatchReader
 from services.memory.domain.revisions import RevisionReader
@@ -173,6 +174,11 @@ class MemoryStore(BatchReader, RevisionReader, Protocol):
     @property
     def moving(self) -> MovingStore:
         """Takes memories out and in."""
+        ...
+
+    @property
+    def feed(self) -> FeedStore:
+        """Tells what changed."""
         ...
 
     async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:

@@ -11,11 +11,13 @@ from services.memory.domain.moving import Exports
 from services.memory.domain.reading import Reading
 from services.memory.domain.related import Related
 from services.memory.domain.searches import Searches
+from services.memory.domain.watching import Watches
 from services.memory.rpc.finding import FindingRpcs
 from services.memory.rpc.history import HistoryRpcs
 from services.memory.rpc.moving import MovingRpcs
 from services.memory.rpc.reading import ReadingRpcs
 from services.memory.rpc.records import RecordRpcs
+from services.memory.rpc.watching import WatchingRpcs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +31,10 @@ class MemoryUseCases:
     related: Related
     exports: Exports
     imports: Imports
+    watches: Watches
 
 
-class MemoryServicer(RecordRpcs, HistoryRpcs, ReadingRpcs, FindingRpcs, MovingRpcs, pb_grpc.MemoryServiceServicer):
+class MemoryServicer(RecordRpcs, HistoryRpcs, ReadingRpcs, FindingRpcs, MovingRpcs, WatchingRpcs, pb_grpc.MemoryServiceServicer):
     """What this version of MemoryService does; the rest of the contract answers UNIMPLEMENTED."""
 
     def __init__(self, use_cases: MemoryUseCases) -> None:
@@ -43,3 +46,4 @@ class MemoryServicer(RecordRpcs, HistoryRpcs, ReadingRpcs, FindingRpcs, MovingRp
         self._related = use_cases.related
         self._exports = use_cases.exports
         self._imports = use_cases.imports
+        self._watches = use_cases.watches

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from opentelemetry.trace import SpanKind, StatusCode
 
+from services.memory.domain.feed import FeedStore
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.ports import (
     ListPage,
@@ -44,6 +45,11 @@ class TracedMemoryStore:
     def moving(self) -> MovingStore:
         """The wrapped store's."""
         return self._store.moving
+
+    @property
+    def feed(self) -> FeedStore:
+        """The wrapped store's."""
+        return self._store.feed
 
     async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
         """Pass on."""

@@ -30,6 +30,7 @@ from services.memory.stores.embedded.database import (
     transaction,
     translated_errors,
 )
+from services.memory.stores.embedded.feed import EmbeddedFeed
 from services.memory.stores.embedded.history import HistoryReads
 from services.memory.stores.embedded.index import IndexView, MemoryIndex
 from services.memory.stores.embedded.loader import IndexLoader, renew_terms
@@ -85,6 +86,7 @@ class EmbeddedMemoryStore(HistoryReads):
             stack.callback(self._readers.shutdown)
             self._stack = stack.pop_all()
         self.moving = EmbeddedMover(self)
+        self.feed = EmbeddedFeed(self, self._writer.bell)
         self._closed = False
 
     @classmethod

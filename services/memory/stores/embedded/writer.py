@@ -14,6 +14,7 @@ from services.memory.domain.audit import Entry, Touched
 from services.memory.domain.memory import Memory
 from services.memory.stores.embedded.answer import Answer, deliver
 from services.memory.stores.embedded.audit import AuditWriter
+from services.memory.stores.embedded.bell import Bell
 from services.memory.stores.embedded.changes import ChangeWriter, PreparedWork
 from services.memory.stores.embedded.database import translated_errors
 from services.memory.stores.embedded.entry import IndexChange
@@ -63,6 +64,7 @@ class GroupWriter:
         self._changes = ChangeWriter(connection, seq)
         self._audit = AuditWriter(connection)
         self._after_commit = after_commit
+        self.bell = Bell()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._lock = Lock()
         self._queue: deque[_Job] = deque()
@@ -183,6 +185,7 @@ class GroupWriter:
         changes = [change for job in jobs for change in job.index_changes]
         self._failure = "the indexes could not follow a commit; writes stop until the store is opened again"
         self._index.publish(changes, self._changes.seq)
+        self.bell.ring(changes)
         self._failure = None
 
 
