@@ -13,7 +13,7 @@ from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.descriptors import DescriptorError, load_descriptor_sets
 from services.gateway.transcoder.errors import INVALID_ARGUMENT, HttpError, refusal
 from services.gateway.transcoder.options import Options
-from services.gateway.transcoder.rules import Route, RuleCompiler
+from services.gateway.transcoder.rules import Binding, Route, RuleCompiler
 from services.gateway.transcoder.serving import CallContext, Server
 from services.gateway.transcoder.table import Match, RouteTable
 
@@ -41,10 +41,12 @@ class Transcoder:
         ``http.rules`` replace annotations.
         """
         self._options = options
+        self.descriptor_sets = tuple(descriptor_sets)
         self.descriptors = load_descriptor_sets(descriptor_sets)
         self.codec = JsonCodec(self.descriptors.pool, options)
         compiler = RuleCompiler(options, _overrides(service_config))
         bindings = compiler.compile(self.descriptors, services)
+        self.bindings: Sequence[Binding] = tuple(bindings)
         self.routes: Sequence[Route] = tuple(binding.route for binding in bindings)
         try:
             self._table = RouteTable(bindings, self.codec, options)
@@ -52,6 +54,11 @@ class Transcoder:
             raise DescriptorError("message types hold each other too deeply") from None
         self.warnings: list[str] = [*compiler.warnings, *self._table.warnings]
         self._server = Server(self.codec, options)
+
+    @property
+    def options(self) -> Options:
+        """How requests are read and answers printed."""
+        return self._options
 
     def match(self, method: str, raw_path: str) -> Match:
         """Return the route of a raw (still encoded) path without its query.
