@@ -19,7 +19,10 @@ from memorybox.governance.v1 import (
 from memorybox.memory.v1 import memory_service_pb2, memory_service_pb2_grpc
 from services.memory.access import ACCESS
 from services.memory.backends.embedding_service import RETRYABLE, EmbeddingServiceEmbedder
+from services.memory.backends.subject_data import RemoteSubjectData
+from services.memory.domain.audit import AuditLog
 from services.memory.domain.audits import Audits, Recorder, Roles
+from services.memory.domain.erasure import ANONYMIZE, ERASE, Erasures, SubjectDataKind
 from services.memory.domain.history import History
 from services.memory.domain.importing import Imports
 from services.memory.domain.memories import Memories
@@ -29,11 +32,14 @@ from services.memory.domain.ports import Embedder, MemoryStore
 from services.memory.domain.reading import Reading
 from services.memory.domain.related import Related
 from services.memory.domain.searches import Searches
+from services.memory.domain.subject_data import SubjectData
 from services.memory.domain.watching import Watches
 from services.memory.rpc import MemoryServicer, MemoryUseCases
 from services.memory.rpc.audit import AuditServicer
+from services.memory.rpc.governance import GovernanceServicer
 from services.memory.rpc.operations import OperationServicer
 from services.memory.rpc.recording import RecordedCalls
+from services.memory.rpc.subject_data import SubjectDataServicer
 from services.memory.settings import Settings
 from services.memory.stores.traced import TracedMemoryStore
 from services.mesh import server
@@ -70,14 +76,17 @@ class Governing:
 
     calls: RecordedCalls
     audits: Audits
+    audit_log: AuditLog
     operations: Operations
+    erasures: Erasures
+    subject_data: SubjectData
 
 
 def govern(
     mesh: Mesh, store: "EmbeddedMemoryStore", settings: Settings, kinds: Sequence[OperationKind] = ()
 ) -> Governing:
     """Wire governance over what *store* keeps for it, with *kinds* of operations beside its own; ends with the process."""
-    from services.memory.stores.embedded.governing import EmbeddedAuditLog, EmbeddedOperations
+    from services.memory.stores.embedded.governing import EmbeddedAuditLog, EmbeddedOperations, EmbeddedSubjectData
 
     roles = Roles(governor=mesh.settings.governor_role, operator=mesh.settings.operator_role)
     log = EmbeddedAuditLog(store)
@@ -85,9 +94,21 @@ def govern(
     mesh.stack.push_async_callback(recorder.close)
     started, kept = asyncio.Event(), EmbeddedOperations(store)
     operations = Operations(kept, store.secrets, roles, started)
-    runner = OperationRunner(kept, kinds, secrets.token_hex(16), started)
+    subject_data = SubjectData(EmbeddedSubjectData(store), recorder)
+    others = [RemoteSubjectData(name, mesh.channel(name)) for name in settings.subject_services]
+    own_kinds = [
+        SubjectDataKind(name, (subject_data, *others), log, store.secrets.id_key) for name in (ERASE, ANONYMIZE)
+    ]
+    runner = OperationRunner(kept, (*own_kinds, *kinds), secrets.token_hex(16), started)
     mesh.stack.push_async_callback(runner.close)
-    return Governing(RecordedCalls(recorder), Audits(log, recorder, store.secrets.token_key, roles), operations)
+    return Governing(
+        calls=RecordedCalls(recorder),
+        audits=Audits(log, recorder, store.secrets.token_key, roles),
+        audit_log=log,
+        operations=operations,
+        erasures=Erasures(operations, roles),
+        subject_data=subject_data,
+    )
 
 
 def service(
@@ -112,14 +133,17 @@ def service(
         watches=Watches(store.feed, store.secrets.token_key, leaving or asyncio.Event()),
     )
     memory = servicer(use_cases)
-    audit = AuditServicer(governing.audits) if governing else None
+    office: Callable[..., Any] = GovernanceServicer
+    governance = office(governing.erasures) if governing else None
+    audit = AuditServicer(governing.audits, governing.audit_log) if governing else None
     operation = OperationServicer(governing.operations) if governing else None
+    subject_data = SubjectDataServicer(governing.subject_data) if governing else None
     registrations = (
         Registration.of(memory_service_pb2, memory_service_pb2_grpc, "MemoryService", memory),
-        Registration.of(governance_service_pb2, governance_service_pb2_grpc, "GovernanceService"),
+        Registration.of(governance_service_pb2, governance_service_pb2_grpc, "GovernanceService", governance),
         Registration.of(audit_service_pb2, audit_service_pb2_grpc, "AuditService", audit),
         Registration.of(operation_service_pb2, operation_service_pb2_grpc, "OperationService", operation),
-        Registration.of(subject_data_service_pb2, subject_data_service_pb2_grpc, "SubjectDataService"),
+        Registration.of(subject_data_service_pb2, subject_data_service_pb2_grpc, "SubjectDataService", subject_data),
     )
     if governing is None:
         return Service(registrations, ACCESS)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.mesh.config import one_of, setting
+from services.mesh.config import one_of, setting, some_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,12 @@ class Settings:
         default="quick",
         parse=one_of("quick", "full"),
         doc="How stored data are checked at start: `quick`, or `full`, which also compares every index.",
+    )
+    subject_services: tuple[str, ...] = setting(
+        "MEMORYBOX_SUBJECT_SERVICES",
+        default=(),
+        parse=some_of("analyst", "chat"),
+        doc="Services, comma separated, that keep people's data too: `analyst`, `chat`. An erasure is done when each of them has done its part.",
     )
     audit_reads: str = setting(
         "MEMORYBOX_AUDIT_READS",

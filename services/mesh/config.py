@@ -90,6 +90,18 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def some_of(*choices: str) -> Callable[[str], tuple[str, ...]]:
+    """Return a parser of comma separated words, each one of *choices*."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        words = tuple(word.strip() for word in text.split(",") if word.strip())
+        if set(words) - set(choices):
+            raise ValueError(f"must be some of {', '.join(choices)}, comma separated")
+        return words
+
+    return parse
+
+
 def integer(low: int, high: int) -> Callable[[str], int]:
     """Return a parser of whole numbers from *low* to *high* inclusive."""
 

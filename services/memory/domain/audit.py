@@ -141,6 +141,10 @@ class AuditLog(Protocol):
         """Walk all chains."""
         ...
 
+    async def knows(self, method: str, resource_ids: Sequence[str]) -> bool:
+        """Say whether there is an event of *method* with exactly these ids."""
+        ...
+
 
 def pseudonym(key: bytes, user: str) -> str:
     """Return what stands for *user* in events: without the *key*, which is the person's own, it leads nowhere."""

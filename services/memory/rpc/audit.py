@@ -10,8 +10,9 @@ from google.rpc import code_pb2
 from memorybox.governance.v1 import audit_service_pb2 as pb
 from memorybox.governance.v1 import audit_service_pb2_grpc as pb_grpc
 from memorybox.governance.v1 import governance_pb2
-from services.memory.domain.audit import Act, Entry, ForeignEvent, KeptEvent, Touched
+from services.memory.domain.audit import Act, AuditLog, Entry, ForeignEvent, KeptEvent, Touched
 from services.memory.domain.audits import Audits
+from services.memory.domain.erasure import Receipt, is_genuine
 from services.memory.rpc.refusals import refuse_filter
 from services.mesh.errors import InvalidInput, Violation
 from services.mesh.interceptors import caller
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 class AuditServicer(pb_grpc.AuditServiceServicer):
     """Lists, verifies and takes in events."""
 
-    def __init__(self, audits: Audits) -> None:
+    def __init__(self, audits: Audits, log: AuditLog) -> None:
         self._audits = audits
+        self._log = log
 
     async def ListAuditEvents(
         self, request: pb.ListAuditEventsRequest, context: "Context"
@@ -42,6 +44,8 @@ class AuditServicer(pb_grpc.AuditServiceServicer):
             response.first_broken.CopyFrom(event_to_proto(found.first_broken))
         if found.verified_until_us is not None:
             response.verified_until.CopyFrom(_time_to_proto(found.verified_until_us))
+        if request.HasField("receipt"):
+            response.receipt_valid = await is_genuine(_receipt_from_proto(request.receipt), self._log)
         return response
 
     async def AppendAuditEvents(
@@ -86,6 +90,15 @@ def _event_from_proto(event: governance_pb2.AuditEvent, place: int) -> ForeignEv
         raise _wrong(f"audit_events[{place}].event_time", "must lie in the years 1 to 9999") from None
     act = Act(event.actor_user, event.method, at, event.trace_id)
     return ForeignEvent(event.seq, Entry(act, event.outcome, tuple(Touched(item) for item in event.resource_ids)))
+
+
+def _receipt_from_proto(receipt: governance_pb2.SubjectDataReceipt) -> Receipt:
+    try:
+        completed_at = receipt.completed_at.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise _wrong("receipt.completed_at", "must lie in the years 1 to 9999") from None
+    counts = {item.service: dict(item.counts) for item in receipt.services}
+    return Receipt(receipt.operation, receipt.action, receipt.subject, counts, completed_at, receipt.hash)
 
 
 def _time_to_proto(time_us: int) -> Timestamp:

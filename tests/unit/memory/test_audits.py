@@ -42,6 +42,9 @@ class FakeLog:
     async def page(self, plan: AuditPlan) -> Sequence[KeptEvent]:
         return ()
 
+    async def knows(self, method: str, resource_ids: Sequence[str]) -> bool:
+        return False
+
     async def verify(self) -> Verification:
         return Verification(0, None, None)
 

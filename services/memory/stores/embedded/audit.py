@@ -158,6 +158,12 @@ def verify(connection: apsw.Connection) -> Verification:
     return Verification(count, first, until)
 
 
+def knows(connection: apsw.Connection, method: str, resource_ids: Sequence[str]) -> bool:
+    """Say whether there is an event of *method* with exactly these ids."""
+    statement = "SELECT EXISTS (SELECT 1 FROM audit_events WHERE method = ? AND resource_ids = ?)"
+    return bool(connection.execute(statement, (method, orjson.dumps(resource_ids).decode())).get)
+
+
 def _lost_ends(connection: apsw.Connection, walks: dict[str, ChainWalk]) -> Iterator[KeptEvent]:
     """Yield what stands for the last event of each chain that does not end where its writer last stood."""
     heads = {

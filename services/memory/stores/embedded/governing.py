@@ -1,13 +1,33 @@
 """What the data folder keeps for governance, behind the ports of the domain."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
-from services.memory.domain.audit import AuditPlan, Entry, ForeignEvent, KeptEvent, Verification
+from services.memory.domain.audit import AuditPlan, Entry, ForeignEvent, KeptEvent, Touched, Verification, current_act
 from services.memory.domain.operations import Operation, OperationPlan
-from services.memory.stores.embedded import audit, operations
+from services.memory.domain.subject_data import Counts, Progress, SubjectRecord
+from services.memory.stores.embedded import audit, erasure, operations
 from services.memory.stores.embedded.store import EmbeddedMemoryStore
 from services.memory.stores.embedded.writer import Ground
+
+Result = TypeVar("Result")
+
+
+async def _write(store: EmbeddedMemoryStore, task: Callable[[Ground], Result], touched: Sequence[Touched]) -> Result:
+    """Run *task*, and record the call that it is part of, in one commit."""
+    act = current_act()
+
+    def recorded(ground: Ground) -> Result:
+        result = task(ground)
+        if act is not None:
+            ground.audit.append([Entry(act, "OK", tuple(touched))])
+        return result
+
+    result = await store.run(recorded)
+    if act is not None:
+        act.written = True
+    return result
 
 
 class EmbeddedAuditLog:
@@ -37,6 +57,10 @@ class EmbeddedAuditLog:
         """Walk all chains."""
         return await self._store.read(audit.verify)
 
+    async def knows(self, method: str, resource_ids: Sequence[str]) -> bool:
+        """Say whether there is an event of *method* with exactly these ids."""
+        return await self._store.read(lambda connection: audit.knows(connection, method, resource_ids))
+
 
 class EmbeddedOperations:
     """An ``OperationStore`` in the data folder of *store*."""
@@ -46,7 +70,11 @@ class EmbeddedOperations:
 
     async def add(self, operation: Operation, request_key: str | None) -> Operation:
         """Keep a new operation, or return the one of *request_key*."""
-        return await self._store.run(lambda ground: operations.add(ground.connection, operation, request_key))
+        owner = operation.request.get("owner_user", "")
+        touched = (Touched(operation.name), *([Touched("", owner)] if owner else []))
+        return await _write(
+            self._store, lambda ground: operations.add(ground.connection, operation, request_key), touched
+        )
 
     async def get(self, operation_id: str, starter: str | None) -> Operation:
         """Return an operation."""
@@ -58,8 +86,10 @@ class EmbeddedOperations:
 
     async def ask_to_cancel(self, operation_id: str, starter: str | None, now: datetime) -> Operation:
         """Mark an operation that is not over."""
-        return await self._store.run(
-            lambda ground: operations.ask_to_cancel(ground.connection, operation_id, starter, now)
+        return await _write(
+            self._store,
+            lambda ground: operations.ask_to_cancel(ground.connection, operation_id, starter, now),
+            (Touched(f"operations/{operation_id}"),),
         )
 
     async def take(self, kinds: Sequence[str], holder: str, now: datetime, until: datetime) -> Operation | None:
@@ -76,3 +106,30 @@ class EmbeddedOperations:
         """Keep what a step changed."""
         (saved,) = await self._store.run(lambda ground: (operations.save(ground.connection, operation, holder, until),))
         return saved
+
+
+class EmbeddedSubjectData:
+    """A ``SubjectStore`` in the data folder of *store*."""
+
+    def __init__(self, store: EmbeddedMemoryStore) -> None:
+        self._store = store
+
+    async def count(self, owner: str) -> Counts:
+        """Return how many things of each kind are kept."""
+        return await self._store.read(lambda connection: erasure.count(connection, owner))
+
+    async def page(self, owner: str, after: int) -> tuple[list[SubjectRecord], int | None]:
+        """Return the next things."""
+        return await self._store.read(lambda connection: erasure.export_page(connection, owner, after))
+
+    async def erase_some(self, owner: str, operation_id: str) -> Progress:
+        """Erase a batch."""
+        return await self._store.run(lambda ground: erasure.erase_some(ground, owner, operation_id))
+
+    async def anonymize_some(self, owner: str, operation_id: str) -> Progress:
+        """Make a batch anonymous."""
+        return await self._store.run(lambda ground: erasure.anonymize_some(ground, owner, operation_id))
+
+    async def scrub(self) -> None:
+        """Rewrite the file without the bytes of what was erased; writes wait meanwhile."""
+        await self._store.run_alone(erasure.scrub)

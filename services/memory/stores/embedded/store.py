@@ -169,6 +169,12 @@ class EmbeddedMemoryStore(HistoryReads):
         self._writer.run(task, answer)
         return await answer.future
 
+    async def run_alone(self, work: Callable[[apsw.Connection], None]) -> None:
+        """Run *work* on the writer's thread outside any transaction; writes wait meanwhile."""
+        self._check_open()
+        with translated_errors():
+            await asyncio.wrap_future(self._writer.run_alone(work))
+
     async def read(self, read: Callable[[apsw.Connection], Found]) -> Found:
         """Run *read* on a connection that cannot write, on a thread."""
         return await self._read(read)

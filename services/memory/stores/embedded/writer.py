@@ -91,6 +91,10 @@ class GroupWriter:
                 self._draining = True
                 self._executor.submit(self._drain).add_done_callback(_report)
 
+    def run_alone(self, work: Callable[[apsw.Connection], None]) -> Future[None]:
+        """Queue *work* that allows no transaction, such as a rewrite of the file, between two commits."""
+        return self._executor.submit(work, self._connection)
+
     def close(self) -> None:
         """Finish what is queued; nothing may be submitted any more."""
         while self._draining:

@@ -102,7 +102,8 @@ class GovernanceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AnonymizeOwner(self, request, context):
-        """Cuts the tie between one owner and what they kept, in every service, as an operation. For governors.
+        """Cuts the tie between one owner and what they kept, in every service, as an operation whose result is a receipt. What others may read
+        gets an owner whom nobody is, without its past, external id and source; what nobody else could read is erased. For governors.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

@@ -40,7 +40,8 @@ class GovernanceServiceStub:
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     AnonymizeOwner: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.AnonymizeOwnerRequest, _operations_pb2.Operation]
-    """Cuts the tie between one owner and what they kept, in every service, as an operation. For governors.
+    """Cuts the tie between one owner and what they kept, in every service, as an operation whose result is a receipt. What others may read
+    gets an owner whom nobody is, without its past, external id and source; what nobody else could read is erased. For governors.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -78,7 +79,8 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     AnonymizeOwner: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.AnonymizeOwnerRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """Cuts the tie between one owner and what they kept, in every service, as an operation. For governors.
+    """Cuts the tie between one owner and what they kept, in every service, as an operation whose result is a receipt. What others may read
+    gets an owner whom nobody is, without its past, external id and source; what nobody else could read is erased. For governors.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -125,7 +127,8 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _governance_service_pb2.AnonymizeOwnerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """Cuts the tie between one owner and what they kept, in every service, as an operation. For governors.
+        """Cuts the tie between one owner and what they kept, in every service, as an operation whose result is a receipt. What others may read
+        gets an owner whom nobody is, without its past, external id and source; what nobody else could read is erased. For governors.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

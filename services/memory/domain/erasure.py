@@ -1,0 +1,148 @@
+"""Erasing a person, or making what they kept anonymous, in every service; the result is a receipt that can be checked."""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import orjson
+
+from services.memory.domain.audit import Act, AuditLog, Entry, Touched
+from services.memory.domain.audits import Roles
+from services.memory.domain.memories import Clock, utc_now
+from services.memory.domain.memory import Json
+from services.memory.domain.operations import Operation, Operations, Step
+from services.memory.domain.subject_data import Progress, SubjectDataTarget, checked_owner
+from services.mesh.caller import Caller
+from services.mesh.errors import PermissionDenied
+
+ERASE, ANONYMIZE = "EraseOwner", "AnonymizeOwner"
+METHOD = "memorybox.governance.v1.GovernanceService/"
+AUTHOR = "memorybox"  # who acts in events of what happens by itself
+
+
+class NotYours(PermissionDenied):
+    """Only governors do this to someone else."""
+
+    reason = "NOT_YOURSELF"
+
+
+class Erasures:
+    """The use cases: both start an operation."""
+
+    def __init__(self, operations: Operations, roles: Roles) -> None:
+        self._operations = operations
+        self._roles = roles
+
+    async def erase(self, caller: Caller, owner: str, request_id: str) -> Operation:
+        """Begin to erase *owner*: oneself, or anyone for governors. Raises ``NotYours``."""
+        if checked_owner(owner) != caller.user and not self._roles.is_governor(caller):
+            raise NotYours("you may erase yourself; someone else only governors")
+        return await self._operations.start(caller, ERASE, {"owner_user": owner}, request_id)
+
+    async def anonymize(self, caller: Caller, owner: str, request_id: str) -> Operation:
+        """Begin to make what *owner* kept anonymous. Raises ``NotYours``."""
+        if not self._roles.is_governor(caller):
+            raise NotYours("only governors make owners anonymous")
+        return await self._operations.start(caller, ANONYMIZE, {"owner_user": checked_owner(owner)}, request_id)
+
+
+class SubjectDataKind:
+    """How both are done: one service after the other; one that is down is waited for, and none is left out."""
+
+    def __init__(
+        self, name: str, targets: Sequence[SubjectDataTarget], log: AuditLog, key: bytes, clock: Clock = utc_now
+    ) -> None:
+        self._name = name
+        self._targets = {target.service: target for target in targets}
+        self._log = log
+        self._key = key
+        self._clock = clock
+
+    @property
+    def name(self) -> str:
+        """``EraseOwner`` or ``AnonymizeOwner``."""
+        return self._name
+
+    async def step(self, operation: Operation) -> Step:
+        """Have the next service do some of its part; when all are done, make out the receipt."""
+        owner: str = operation.request["owner_user"]
+        counts: dict[str, Json] = dict((operation.cursor or {}).get("counts", {}))
+        finished: list[str] = list((operation.cursor or {}).get("finished", ()))
+        left = [service for service in self._targets if service not in finished]
+        if not left:
+            return await self._conclude(operation, owner, counts)
+        progress = await self._work(self._targets[left[0]], owner, operation.operation_id)
+        counts[left[0]] = dict(progress.counts)
+        if progress.finished:
+            finished.append(left[0])
+        return self._step(counts, finished)
+
+    async def _work(self, target: SubjectDataTarget, owner: str, operation_id: str) -> Progress:
+        if self._name == ERASE:
+            return await target.erase(owner, operation_id)
+        return await target.anonymize(owner, operation_id)
+
+    def _step(self, counts: dict[str, Json], finished: Sequence[str], result: Json | None = None) -> Step:
+        return Step(
+            {"counts": counts, "finished": list(finished)},
+            done_count=sum(sum(of_service.values()) for of_service in counts.values()),
+            result=result,
+            request=None if result is None else {},
+        )
+
+    async def _conclude(self, operation: Operation, owner: str, counts: dict[str, Json]) -> Step:
+        now = self._clock()
+        subject = hmac.digest(self._key, orjson.dumps(["subject", owner]), hashlib.sha256).hex()
+        digest = receipt_digest(operation.name, self._name, subject, counts, now)
+        act = Act(AUTHOR, METHOD + self._name, now)
+        marks = tuple(Touched(mark) for mark in receipt_marks(operation.name, digest))
+        await self._log.append([Entry(act, "OK", marks)])
+        receipt: Json = {
+            "operation": operation.name,
+            "action": self._name,
+            "subject": subject,
+            "services": [{"service": service, "counts": counts[service]} for service in sorted(counts)],
+            "completed_at": now.isoformat(),
+            "hash": base64.b64encode(digest).decode(),
+        }
+        return self._step(counts, list(counts), receipt)
+
+
+def receipt_digest(operation: str, action: str, subject: str, counts: Json, completed_at: datetime) -> bytes:
+    """Return the SHA-256 of a receipt, from the one form that is made of its fields."""
+    by_service = [[service, sorted(counts[service].items())] for service in sorted(counts)]
+    fields = [operation, action, subject, by_service, _microseconds(completed_at)]
+    return hashlib.sha256(orjson.dumps(fields)).digest()
+
+
+def receipt_marks(operation: str, digest: bytes) -> tuple[str, ...]:
+    """Return the resource ids of the event by which a receipt is known."""
+    return operation, f"sha256:{digest.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A receipt as it came back from whoever keeps it."""
+
+    operation: str
+    action: str
+    subject: str
+    counts: Json  # of each service, by kind
+    completed_at: datetime
+    digest: bytes
+
+
+async def is_genuine(receipt: Receipt, log: AuditLog) -> bool:
+    """Say whether *receipt* is as it was made out: its digest fits, and the audit log knows it."""
+    digest = receipt_digest(receipt.operation, receipt.action, receipt.subject, receipt.counts, receipt.completed_at)
+    if digest != receipt.digest or receipt.action not in {ERASE, ANONYMIZE}:
+        return False
+    return await log.knows(METHOD + receipt.action, receipt_marks(receipt.operation, digest))
+
+
+def _microseconds(time: datetime) -> int:
+    since = time - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
