@@ -43,6 +43,25 @@ _CODE = tuple(
             "ps1",
         ),
         *("py", "pyi", "rb", "rs", "sh", "sql", "swift", "ts", "tsx"),
+        *(
+            "asm",
+            "bash",
+            "cmake",
+            "csh",
+            "cu",
+            "cxx",
+            "dart",
+            "f",
+            "f77",
+            "f90",
+            "f95",
+            "fish",
+            "hh",
+            "hxx",
+            "inc",
+            "jl",
+        ),
+        *("lua", "m", "mm", "pxd", "pxi", "pyf", "pyx", "s", "scala", "tcl", "zig", "zsh"),
     )
 )
 NOT_PROSE = frozenset((*_MARKUP, *_DATA, *_CODE))

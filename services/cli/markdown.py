@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 LONGEST_JOINED = 2000  # code points up to which blocks that belong together are one passage
+LONGEST_TITLE = 80  # code points of a line of plain text that may be a title
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]|$)")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -26,7 +27,10 @@ class Passage:
 
 
 def split_text(text: str) -> list[Passage]:
-    """Return the paragraphs of plain text; a title that is underlined stays with what it is the title of."""
+    """Return the paragraphs of plain text; a title stays with what it is the title of.
+
+    A title is underlined, or one short line in capitals or with a colon at its end: alone it would be found before what it announces.
+    """
     passages: list[str] = []
     title = ""
     for block in re.split(r"\n[ \t]*(?:\n[ \t]*)*\n", text):
@@ -55,6 +59,9 @@ def split_markdown(text: str) -> list[Passage]:
 
 def _is_title(block: str) -> bool:
     lines = block.strip("\n").split("\n")
+    if len(lines) == 1:
+        line = lines[0].strip()
+        return len(line) <= LONGEST_TITLE and (line.isupper() or line.endswith(":"))
     return len(lines) in {2, 3} and _UNDERLINE.fullmatch(lines[-1].strip()) is not None
 
 

@@ -85,6 +85,17 @@ def test_text_is_cut_at_blank_lines() -> None:
     assert [passage.content for passage in split_text(text)] == ["One\nstill one.", "  Two, indented.", "Three."]
 
 
+def test_text_keeps_a_short_title_with_what_it_announces() -> None:
+    text = "NO WARRANTY\n\nDeveloped by:\n\nThe authors.\n\nBuy milk\n\nCall Bob\n\nTHE END"
+
+    assert [passage.content for passage in split_text(text)] == [
+        "NO WARRANTY\n\nDeveloped by:\n\nThe authors.",
+        "Buy milk",
+        "Call Bob",
+        "THE END",
+    ]
+
+
 def test_text_keeps_an_underlined_title_with_what_follows() -> None:
     text = "Install\n=======\n\nRun make.\n\nThen wait.\n\nEnd\n---"
 
