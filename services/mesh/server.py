@@ -64,7 +64,7 @@ class Mesh:
     telemetry: Telemetry
     stack: AsyncExitStack
     readiness: Readiness = field(default_factory=Readiness)
-    leaving: asyncio.Event = field(default_factory=asyncio.Event)  # set when calls that never end by themselves must end
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)  # set when endless calls must end
 
     def channel(self, service: str, *, retryable: Sequence[str] = ()) -> MeshChannel:
         """Open a channel to *service* as this service; closed with the process."""

@@ -39,8 +39,8 @@ from services.memory.domain.revisions import RevisionPage, RevisionPlan
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, MemoryBoxError
 from tests.support.filters import interpret
-from tests.support.model_history import find_revision, may_read, revision_page, seen_states
 from tests.support.model_feed import ModelFeed
+from tests.support.model_history import find_revision, may_read, revision_page, seen_states
 from tests.support.model_moving import ModelMover
 
 AGELESS = datetime.max.replace(tzinfo=UTC)  # minus a creation time: a sort key with the youngest first
@@ -94,7 +94,7 @@ class ModelMemoryStore:
         memory = self._apply(caller, change)
         if self.seq > seq:
             before = known.get(memory.memory_id)
-            self.feed.note(self.seq, before and before.memory, memory)
+            self.feed.note(self.seq, before.memory if before else None, memory)
         return memory
 
     def _apply(self, caller: Caller, change: Change) -> Memory:

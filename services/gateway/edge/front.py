@@ -83,6 +83,10 @@ class Front:
         app.on_response_prepare.append(self._prepare)
         return app
 
+    def end_streams(self) -> None:
+        """End every server stream, telling its client to come back."""
+        self._behind.transcoder.end_streams()
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         connection = request.protocol
         if isinstance(connection, EdgeConnection):

@@ -12,6 +12,7 @@ from services.mesh.ops import PortTaken, Readiness
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
+_FAREWELL_S = 1.0  # of the grace, for telling clients of streams
 _LEFTOVER_S = 0.5  # for handlers that go on after the grace; aiohttp waits for it twice
 
 
@@ -49,16 +50,27 @@ class PublicServer:
         return number
 
     async def drain(self, drain_s: float, grace_s: float) -> None:
-        """Say that we leave, go on serving for *drain_s*, then wait up to *grace_s* for what is under way."""
+        """Say that we leave, go on serving for *drain_s*, then wait up to *grace_s* for what is under way.
+
+        Streams that are left then are told to go elsewhere while there is time to hear it.
+        """
         self._readiness.draining = True
         await asyncio.sleep(drain_s)
         if self._listener is not None:
             self._listener.close()
+        farewell_s = min(_FAREWELL_S, grace_s / 2)
+        if not await self._all_done(grace_s - farewell_s):
+            self._front.end_streams()
+            if not await self._all_done(farewell_s):
+                log.warning("requests were still under way", extra={"count": self._front.in_flight.count})
+
+    async def _all_done(self, within_s: float) -> bool:
         try:
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout(within_s):
                 await self._front.in_flight.all_done()
         except TimeoutError:
-            log.warning("requests were still under way", extra={"count": self._front.in_flight.count})
+            return False
+        return True
 
     async def close(self) -> None:
         """Close every connection."""

@@ -34,7 +34,9 @@ class MemoryUseCases:
     watches: Watches
 
 
-class MemoryServicer(RecordRpcs, HistoryRpcs, ReadingRpcs, FindingRpcs, MovingRpcs, WatchingRpcs, pb_grpc.MemoryServiceServicer):
+class MemoryServicer(
+    RecordRpcs, HistoryRpcs, ReadingRpcs, FindingRpcs, MovingRpcs, WatchingRpcs, pb_grpc.MemoryServiceServicer
+):
     """What this version of MemoryService does; the rest of the contract answers UNIMPLEMENTED."""
 
     def __init__(self, use_cases: MemoryUseCases) -> None:
