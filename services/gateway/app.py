@@ -15,6 +15,7 @@ from aiohttp import web
 from services.gateway.edge.auth import Authenticator, open_authenticator
 from services.gateway.edge.connection import ConnectionLimits
 from services.gateway.edge.cors import Cors
+from services.gateway.edge.documents import api_pages, own_about, stranger_about
 from services.gateway.edge.exchange import Recorder
 from services.gateway.edge.front import Behind, Front
 from services.gateway.edge.limits import BodyPace, InFlight
@@ -138,6 +139,7 @@ async def serve(environ: Mapping[str, str] | None = None) -> None:
     signer = HopSigner(KeyFolder(mesh.keys_dir), GATEWAY)
     for audience in sorted(set(AUDIENCES.values())):
         signer.token(audience)  # without a key every call would fail; better not to start
+    documents = await asyncio.to_thread(api_pages, transcoder, own_about(settings.auth))
 
     def behind(parts: Parts) -> Behind:
         channels = _mesh_channels(transcoder, mesh, signer, parts)
@@ -148,7 +150,7 @@ async def serve(environ: Mapping[str, str] | None = None) -> None:
             channels=lambda service: channels[AUDIENCES[service]],
             meshed=True,
             max_body=settings.max_body,
-            pages=own_pages(parts.readiness),
+            pages={**own_pages(parts.readiness), **documents},
         )
 
     await _run(mesh, settings, authenticator, behind, environ)
@@ -182,6 +184,8 @@ async def serve_stranger(
     transcoder = stranger_transcoder(descriptor_sets, options, upstreams.keys())
     for warning in transcoder.warnings:
         log.warning(warning)
+    title = ", ".join(sorted(upstreams))
+    documents = await asyncio.to_thread(api_pages, transcoder, stranger_about(title, settings.auth))
 
     def behind(parts: Parts) -> Behind:
         channels = _plain_channels(upstreams, options, parts.stack)
@@ -190,7 +194,7 @@ async def serve_stranger(
             channels=channels.__getitem__,
             meshed=False,
             max_body=options.max_body,
-            pages=without_clashes(probe_pages(parts.readiness), transcoder.routes),
+            pages=without_clashes({**probe_pages(parts.readiness), **documents}, transcoder.routes),
             forms=options.form_fallback,
         )
 

@@ -35,7 +35,8 @@ def own_pages(readiness: Readiness) -> dict[str, Page]:
     """Return the pages of Memory Box's own gateway."""
 
     def root() -> web.Response:
-        return _json({"name": "Memory Box", "version": version("memorybox"), "api": "/v1/memories"})
+        about = {"name": "Memory Box", "version": version("memorybox"), "api": "/v1/memories"}
+        return _json({**about, "description": "/openapi.json", "docs": "/docs"})
 
     return {"/": root, **probe_pages(readiness)}
 

@@ -1,5 +1,6 @@
 """Parameters outside of bodies: path, query and headers, as the transcoder binds them."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,7 @@ from services.gateway.transcoder.text import is_query_kind
 
 Parameter = dict[str, Any]
 
+MAX_QUERY = 500  # query parameters of one operation; hostile descriptors could ask for millions
 MAX_DEPTH = 3  # deeper query names would let the document grow without bound
 _MASK = "google.protobuf.FieldMask"
 _QUERY_MASK = "^[A-Za-z0-9_.,]*$"
@@ -66,7 +68,8 @@ class Parameters:
             if binding.body is not None:
                 bound.add(binding.body.text)
             message = binding.method.input_type
-            yield from self._leaves(message, "", "", bound, (message.full_name,))
+            leaves = self._leaves(message, "", "", bound, (message.full_name,))
+            yield from itertools.islice(leaves, MAX_QUERY)
         if binding.route.kind == SERVER_STREAM and not _streams_bytes(binding):
             text = "Framing of the answer; it outranks Accept."
             yield {"name": "$alt", "in": "query", "description": text, "schema": {"enum": list(ALTERNATIVES)}}
