@@ -29,6 +29,7 @@ from services.memory.domain.memories import Memories
 from services.memory.domain.moving import Exports
 from services.memory.domain.operations import OperationKind, OperationRunner, Operations
 from services.memory.domain.ports import Embedder, MemoryStore
+from services.memory.domain.quotas import Quotas
 from services.memory.domain.reading import Reading
 from services.memory.domain.related import Related
 from services.memory.domain.searches import Searches
@@ -79,6 +80,7 @@ class Governing:
     audit_log: AuditLog
     operations: Operations
     erasures: Erasures
+    quotas: Quotas
     subject_data: SubjectData
 
 
@@ -86,7 +88,12 @@ def govern(
     mesh: Mesh, store: "EmbeddedMemoryStore", settings: Settings, kinds: Sequence[OperationKind] = ()
 ) -> Governing:
     """Wire governance over what *store* keeps for it, with *kinds* of operations beside its own; ends with the process."""
-    from services.memory.stores.embedded.governing import EmbeddedAuditLog, EmbeddedOperations, EmbeddedSubjectData
+    from services.memory.stores.embedded.governing import (
+        EmbeddedAuditLog,
+        EmbeddedOperations,
+        EmbeddedQuotas,
+        EmbeddedSubjectData,
+    )
 
     roles = Roles(governor=mesh.settings.governor_role, operator=mesh.settings.operator_role)
     log = EmbeddedAuditLog(store)
@@ -107,6 +114,7 @@ def govern(
         audit_log=log,
         operations=operations,
         erasures=Erasures(operations, roles),
+        quotas=Quotas(EmbeddedQuotas(store), roles),
         subject_data=subject_data,
     )
 
@@ -134,7 +142,7 @@ def service(
     )
     memory = servicer(use_cases)
     office: Callable[..., Any] = GovernanceServicer
-    governance = office(governing.erasures) if governing else None
+    governance = office(governing.erasures, governing.quotas) if governing else None
     audit = AuditServicer(governing.audits, governing.audit_log) if governing else None
     operation = OperationServicer(governing.operations) if governing else None
     subject_data = SubjectDataServicer(governing.subject_data) if governing else None

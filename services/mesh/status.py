@@ -41,11 +41,12 @@ _BY_CODE: Mapping[str, type[MemoryBoxError]] = {
 
 
 def to_status(error: MemoryBoxError) -> status_pb2.Status:
-    """Return *error* as a Status with ErrorInfo, and BadRequest and RetryInfo where it has them."""
+    """Return *error* as a Status with ErrorInfo, and BadRequest or QuotaFailure and RetryInfo where it has them."""
     context = {key: _clipped(value, MAX_CONTEXT) for key, value in error.context.items()}
     details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=context)]
     if error.violations:
-        details.append(_bad_request(error.violations))
+        of_quota = isinstance(error, errors.ResourceExhausted)
+        details.append(_quota_failure(error.violations) if of_quota else _bad_request(error.violations))
     if error.retry_after_s is not None:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
@@ -71,6 +72,16 @@ def _bad_request(violations: Sequence[Violation]) -> error_details_pb2.BadReques
     return bad
 
 
+def _quota_failure(violations: Sequence[Violation]) -> error_details_pb2.QuotaFailure:
+    """Return *violations* of limits, of which an error names one or two."""
+    failure = error_details_pb2.QuotaFailure()
+    for violation in violations:
+        failure.violations.add(
+            subject=_clipped(violation.field, MAX_FIELD), description=_clipped(violation.description, MAX_DESCRIPTION)
+        )
+    return failure
+
+
 def _clipped(text: str, size: int) -> str:
     """Return *text* in at most *size* bytes of UTF-8; three dots show that something is missing."""
     data = text.encode()
@@ -94,15 +105,18 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> MemoryBoxError:
         if key != "grpc-status-details-bin":
             continue
         for detail in _details(value):
-            info, bad, retry_info = (
+            info, bad, quota, retry_info = (
                 error_details_pb2.ErrorInfo(),
                 error_details_pb2.BadRequest(),
+                error_details_pb2.QuotaFailure(),
                 error_details_pb2.RetryInfo(),
             )
             if detail.Unpack(info):
                 reason, context = info.reason, dict(info.metadata)
             elif detail.Unpack(bad):
                 violations = [Violation(item.field, item.description) for item in bad.field_violations]
+            elif detail.Unpack(quota):
+                violations = [Violation(item.subject, item.description) for item in quota.violations]
             elif detail.Unpack(retry_info):
                 retry = retry_info.retry_delay.ToNanoseconds() / 1e9
     result = cls(error.details() or error.code().name, violations=violations, retry_after_s=retry)

@@ -20,6 +20,8 @@ from services.memory.domain.memory import (
 from services.memory.domain.ports import Create, Delete, Replace, Undelete, UnitOfWork
 from services.memory.stores.embedded.entry import IndexChange, IndexEntry, PartitionKey, Removal, partition_key
 from services.memory.stores.embedded.history import keep_state
+from services.memory.stores.embedded.parts import write_parts
+from services.memory.stores.embedded.quotas import enforce, stored_bytes
 from services.memory.stores.embedded.lineage import write_parents
 from services.memory.stores.embedded.rows import (
     NEVER,
@@ -137,7 +139,7 @@ class ChangeWriter:
     def insert(
         self, memory: Memory, embedding: Embedding, text: PreparedText, at: datetime, request_hash: bytes | None = None
     ) -> Outcome:
-        """Insert a memory whose id is free. Raises ``ExternalIdTaken``."""
+        """Insert a memory whose id is free. Raises ``ExternalIdTaken``, ``QuotaExceeded``."""
         self._free_external_id(memory, None)
         doc = self._record(memory, "CREATED", at)
         partition = self.partition_id(partition_key(memory))
@@ -147,6 +149,7 @@ class ChangeWriter:
         self._write_terms(doc, text)
         self._write_vector(doc, memory.revision, embedding)
         return Outcome(memory, IndexChange(None, index_entry(doc, memory, text, embedding)))
+        enforce(self._connection, memory.owner_user, more_memories=True, more_bytes=True)
 
     def _repeat(self, change: Create, known: StoredMemory) -> Outcome:
         same = change.request_hash is not None and change.request_hash == known.request_hash
@@ -175,6 +178,8 @@ class ChangeWriter:
         if memory.content != stored.memory.content:
             self._write_terms(stored.doc, text)
         if change.embedding is not None:
+        grown = stored_bytes(memory) > stored_bytes(stored.memory)
+        enforce(self._connection, memory.owner_user, more_memories=False, more_bytes=grown)
             self._write_vector(stored.doc, memory.revision, embedding)
         removal = Removal(partition_key(stored.memory), stored.doc)
         return Outcome(memory, IndexChange(removal, index_entry(stored.doc, memory, text, embedding)))

@@ -6,8 +6,9 @@ from typing import TypeVar
 
 from services.memory.domain.audit import AuditPlan, Entry, ForeignEvent, KeptEvent, Touched, Verification, current_act
 from services.memory.domain.operations import Operation, OperationPlan
+from services.memory.domain.quotas import Quota, StorageStats, Usage
 from services.memory.domain.subject_data import Counts, Progress, SubjectRecord
-from services.memory.stores.embedded import audit, erasure, operations
+from services.memory.stores.embedded import audit, erasure, operations, quotas
 from services.memory.stores.embedded.store import EmbeddedMemoryStore
 from services.memory.stores.embedded.writer import Ground
 
@@ -133,3 +134,24 @@ class EmbeddedSubjectData:
     async def scrub(self) -> None:
         """Rewrite the file without the bytes of what was erased; writes wait meanwhile."""
         await self._store.run_alone(erasure.scrub)
+
+
+class EmbeddedQuotas:
+    """A ``QuotaStore`` in the data folder of *store*."""
+
+    def __init__(self, store: EmbeddedMemoryStore) -> None:
+        self._store = store
+
+    async def usage(self, owner: str) -> Usage:
+        """Return what *owner* has stored and may store."""
+        return await self._store.read(lambda connection: quotas.read_usage(connection, owner))
+
+    async def set_quota(self, owner: str, quota: Quota) -> None:
+        """Keep a quota."""
+        await _write(
+            self._store, lambda ground: quotas.set_quota(ground.connection, owner, quota), (Touched("", owner),)
+        )
+
+    async def stats(self) -> StorageStats:
+        """Return what the store holds."""
+        return await self._store.read(quotas.read_stats)

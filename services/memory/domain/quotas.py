@@ -1,0 +1,102 @@
+"""What owners have stored and may store, and what the store holds altogether."""
+
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+from services.memory.domain.audits import Roles
+from services.memory.domain.erasure import NotYours
+from services.memory.domain.subject_data import checked_owner
+from services.mesh.caller import Caller
+from services.mesh.errors import InvalidInput, ResourceExhausted, Violation
+
+
+class QuotaExceeded(ResourceExhausted):
+    """The owner may not store more; deleting does not help before what is deleted is purged."""
+
+    reason = "QUOTA_EXCEEDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one owner may store; 0 means no limit."""
+
+    max_memories: int = 0
+    max_content_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one owner has stored; deleted memories count until they are purged."""
+
+    owner_user: str
+    memory_count: int
+    content_bytes: int
+    quota: Quota
+
+    def check(self, *, more_memories: bool, more_bytes: bool) -> None:
+        """Raise ``QuotaExceeded`` when what has just grown is beyond its limit; what merely shrank never is."""
+        limit = self.quota
+        if more_memories and limit.max_memories and self.memory_count > limit.max_memories:
+            self._refuse("memories", limit.max_memories, self.memory_count)
+        if more_bytes and limit.max_content_bytes and self.content_bytes > limit.max_content_bytes:
+            self._refuse("bytes of content and metadata", limit.max_content_bytes, self.content_bytes)
+
+    def _refuse(self, what: str, limit: int, wanted: int) -> None:
+        description = f"at most {limit} {what} may be stored, this would make {wanted}"
+        raise QuotaExceeded(description, violations=[Violation(f"owner:{self.owner_user}", description)])
+
+
+@dataclass(frozen=True, slots=True)
+class StorageStats:
+    """What the store holds."""
+
+    memory_count: int  # alive
+    deleted_count: int  # and not purged yet
+    size_bytes: int  # of all files
+
+
+class QuotaStore(Protocol):
+    """Where usage is counted and quotas are kept."""
+
+    async def usage(self, owner: str) -> Usage:
+        """Return what *owner* has stored and may store."""
+        ...
+
+    async def set_quota(self, owner: str, quota: Quota) -> None:
+        """Keep a quota; every write that begins afterwards is held to it."""
+        ...
+
+    async def stats(self) -> StorageStats:
+        """Return what the store holds."""
+        ...
+
+
+class Quotas:
+    """The use cases."""
+
+    def __init__(self, store: QuotaStore, roles: Roles) -> None:
+        self._store = store
+        self._roles = roles
+
+    async def usage(self, caller: Caller, owner: str) -> Usage:
+        """Return one's own usage, '' for oneself; governors: anyone's. Raises ``NotYours``."""
+        wanted = owner or caller.user
+        if wanted != caller.user and not self._roles.is_governor(caller):
+            raise NotYours("you may see your own usage; that of someone else only governors")
+        return await self._store.usage(wanted)
+
+    async def set_quota(self, owner: str, quota: Quota) -> Quota:
+        """Keep a quota. Raises ``InvalidInput``."""
+        checked_owner(owner)
+        negative = [item.name for item in fields(quota) if getattr(quota, item.name) < 0]
+        if negative:
+            raise InvalidInput(
+                "a quota must not be negative",
+                violations=[Violation(f"quota.{name}", "must be 0 or more") for name in negative],
+            )
+        await self._store.set_quota(owner, quota)
+        return quota
+
+    async def stats(self) -> StorageStats:
+        """Return what the store holds."""
+        return await self._store.stats()
