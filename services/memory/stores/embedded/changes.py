@@ -20,9 +20,9 @@ from services.memory.domain.memory import (
 from services.memory.domain.ports import Create, Delete, Replace, Undelete, UnitOfWork
 from services.memory.stores.embedded.entry import IndexChange, IndexEntry, PartitionKey, Removal, partition_key
 from services.memory.stores.embedded.history import keep_state
+from services.memory.stores.embedded.lineage import write_parents
 from services.memory.stores.embedded.parts import write_parts
 from services.memory.stores.embedded.quotas import enforce, stored_bytes
-from services.memory.stores.embedded.lineage import write_parents
 from services.memory.stores.embedded.rows import (
     NEVER,
     StoredMemory,
@@ -145,11 +145,11 @@ class ChangeWriter:
         partition = self.partition_id(partition_key(memory))
         row = memory_to_row(memory, partition, text.size_bytes, request_hash)
         self._connection.execute(_INSERT, (doc, *row))
+        enforce(self._connection, memory.owner_user, more_memories=True, more_bytes=True)
         write_parents(self._connection, doc, memory)
         self._write_terms(doc, text)
         self._write_vector(doc, memory.revision, embedding)
         return Outcome(memory, IndexChange(None, index_entry(doc, memory, text, embedding)))
-        enforce(self._connection, memory.owner_user, more_memories=True, more_bytes=True)
 
     def _repeat(self, change: Create, known: StoredMemory) -> Outcome:
         same = change.request_hash is not None and change.request_hash == known.request_hash
@@ -174,12 +174,12 @@ class ChangeWriter:
         row = memory_to_row(memory, partition, text.size_bytes, stored.request_hash)
         keep_state(self._connection, stored.doc)
         self._connection.execute(_UPDATE, (*row, stored.doc))
+        grown = stored_bytes(memory) > stored_bytes(stored.memory)
+        enforce(self._connection, memory.owner_user, more_memories=False, more_bytes=grown)
         write_parents(self._connection, stored.doc, memory, stored.memory)
         if memory.content != stored.memory.content:
             self._write_terms(stored.doc, text)
         if change.embedding is not None:
-        grown = stored_bytes(memory) > stored_bytes(stored.memory)
-        enforce(self._connection, memory.owner_user, more_memories=False, more_bytes=grown)
             self._write_vector(stored.doc, memory.revision, embedding)
         removal = Removal(partition_key(stored.memory), stored.doc)
         return Outcome(memory, IndexChange(removal, index_entry(stored.doc, memory, text, embedding)))
