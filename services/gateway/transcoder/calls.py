@@ -66,6 +66,7 @@ class RpcErrors:
 
     def __init__(self, options: Options) -> None:
         self._expose = options.expose_internal_errors
+        self._trailers = options.response_trailers
         self._headers = [name for name in options.response_headers if name in _ERROR_HEADERS]
 
     def translate(self, error: grpc.aio.AioRpcError, *, by_if_match: bool = False, request_id: str = "") -> HttpError:
@@ -87,6 +88,7 @@ class RpcErrors:
             status,
             http_status=412 if code == ABORTED and by_if_match else None,
             headers=md.response_headers(sent, self._headers),
+            trailers=md.response_headers(trailers, self._trailers) if self._trailers else (),
         )
 
     def _hide(self, status: status_pb2.Status, request_id: str, *, from_service: bool) -> None:

@@ -12,7 +12,9 @@ MIN_BYTES = 1024
 LEVEL = 5
 _INLINE_BYTES = 256 * 1024  # longer bodies take milliseconds and go to a thread
 
-_COMPRESSIBLE = re.compile(r"(?:text/|application/(?:[a-z0-9.+-]*json|xml|javascript|[a-z0-9.-]*\+xml))", re.IGNORECASE)
+_COMPRESSIBLE = re.compile(
+    r"(?:text/|application/(?:[a-z0-9.+-]*json|proto|xml|javascript|[a-z0-9.-]*\+xml))", re.IGNORECASE
+)
 
 
 async def compress(request: web.Request, response: web.Response, options: Options) -> None:

@@ -96,11 +96,20 @@ Violation = tuple[str, str]
 class HttpError(Exception):
     """An answer that is no success: a google.rpc.Status with its HTTP status and headers."""
 
-    def __init__(self, status: status_pb2.Status, *, http_status: int | None = None, headers: Headers = ()) -> None:
+    def __init__(
+        self,
+        status: status_pb2.Status,
+        *,
+        http_status: int | None = None,
+        headers: Headers = (),
+        trailers: Headers = (),
+    ) -> None:
+        """*trailers* are for protocols that have them."""
         super().__init__(f"{status.code}: {status.message}")
         self.status = status
         self.http_status = http_status or HTTP_STATUS.get(status.code, 500)
         self.headers = tuple(headers)
+        self.trailers = tuple(trailers)
 
     def response(self, codec: JsonCodec | None = None) -> web.Response:
         """Return the answer; *codec* prints details of types that only its pool has."""

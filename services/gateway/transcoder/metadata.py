@@ -123,12 +123,12 @@ def response_headers(
     return headers
 
 
-def timeout_s(headers: CIMultiDictProxy[str], options: Options, *, streaming: bool) -> float:
-    """Return the time in seconds that a call may take; the smallest of what headers ask, capped.
+def timeout_s(headers: CIMultiDictProxy[str], options: Options, *, streaming: bool, also: float | None = None) -> float:
+    """Return the time in seconds that a call may take; the smallest of what headers and *also* ask, capped.
 
     Raises 400 for a header that is no duration and 504 for zero.
     """
-    asked = []
+    asked = [] if also is None else [also]
     text = headers.get("Grpc-Timeout")
     if text is not None:
         match = _TIMEOUT.fullmatch(text)

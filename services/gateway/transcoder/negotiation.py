@@ -48,6 +48,8 @@ def check_json(content_type: str | None, *, streaming: bool) -> bool:
         return True
     if utf8 and _JSON_TYPE.fullmatch(kind):
         return False
+    if kind.partition("+")[0] == "application/grpc":
+        raise refusal(INVALID_ARGUMENT, "gRPC itself needs HTTP/2: use the gRPC port", http_status=415)
     accepted = f"{JSON}, {NDJSON}" if streaming else JSON
     raise refusal(
         INVALID_ARGUMENT,

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from aiohttp import web
@@ -22,6 +22,7 @@ from services.gateway.transcoder.errors import (
     DEADLINE_EXCEEDED,
     UNAVAILABLE,
     UNIMPLEMENTED,
+    HttpError,
     bad_request,
     refusal,
 )
@@ -36,7 +37,19 @@ from services.gateway.transcoder.upload import Upload
 
 RETRY_S = 1  # by then another gateway takes the client's next connection
 
-_FACTORY = {UNARY: "unary_unary", SERVER_STREAM: "unary_stream", CLIENT_STREAM: "stream_unary"}
+_FACTORY = {
+    UNARY: "unary_unary",
+    SERVER_STREAM: "unary_stream",
+    CLIENT_STREAM: "stream_unary",
+    BIDI: "stream_stream",
+}
+
+
+class Stream(Protocol):
+    """A streamed answer under way."""
+
+    async def run(self, call: Any, errors: RpcErrors, request_id: str) -> web.StreamResponse: ...
+    def end(self, reason: HttpError) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,7 +94,7 @@ class Server:
         self._options = options
         self._calls = Multicallables()
         self._errors = RpcErrors(options)
-        self._streams: set[ServerStream] = set()
+        self._streams: set[Stream] = set()
 
     async def serve(self, request: web.Request, context: CallContext, match: Match) -> web.StreamResponse:
         """Answer *request*; refusals and backend errors are ``HttpError``."""
@@ -114,14 +127,21 @@ class Server:
         """Serve a method with one response."""
         if exchange.plan.route.kind == CLIENT_STREAM:
             upload = Upload(exchange.request, exchange.plan.reader, self._options)
-            call = self._start(exchange)
+            call = self.start(exchange)
             answer = upload.run(call, exchange.bound)
         else:
-            call = self._start(exchange, await self._message(exchange))
+            call = self.start(exchange, await self._message(exchange))
             answer = call
+        raw, initial, trailing = await self.outcome(exchange, call, answer)
+        _, printed = await sized(len(raw), exchange.plan.printer.read, raw)
+        response = self._answer(printed, initial, trailing)
+        await compress(exchange.request, response, self._options)
+        return response
+
+    async def outcome(self, exchange: Exchange, call: Any, answer: Awaitable[bytes]) -> tuple[bytes, Any, Any]:
+        """Return the response that *answer* brings, with initial and trailing metadata of *call*; or raise its error."""
         try:
-            raw = await answer
-            initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+            return await answer, await call.initial_metadata(), await call.trailing_metadata()
         except grpc.aio.AioRpcError as error:
             by_if_match, request_id = exchange.bound.by_if_match, exchange.context.request_id
             raise self._errors.translate(error, by_if_match=by_if_match, request_id=request_id) from None
@@ -131,10 +151,6 @@ class Server:
             if only_call_cancelled(call):
                 raise refusal(CANCELLED, "the call was cancelled") from None
             raise
-        _, printed = await sized(len(raw), exchange.plan.printer.read, raw)
-        response = self._answer(printed, initial, trailing)
-        await compress(exchange.request, response, self._options)
-        return response
 
     def _answer(self, printed: Printed, initial: Any, trailing: Any) -> web.Response:
         options = self._options
@@ -151,7 +167,10 @@ class Server:
 
     async def _server_stream(self, exchange: Exchange) -> web.StreamResponse:
         stream = ServerStream(exchange.request, exchange.plan.printer, self._codec, self._options, exchange.bound.alt)
-        call = self._start(exchange, await self._message(exchange))
+        return await self.run(stream, exchange, self.start(exchange, await self._message(exchange)))
+
+    async def run(self, stream: Stream, exchange: Exchange, call: Any) -> web.StreamResponse:
+        """Serve a stream, which ``end_streams`` ends early."""
         self._streams.add(stream)
         try:
             return await stream.run(call, self._errors, exchange.context.request_id)
@@ -164,7 +183,7 @@ class Server:
         for stream in tuple(self._streams):
             stream.end(refusal(UNAVAILABLE, "the server is going away", details=[advice]))
 
-    def _start(self, exchange: Exchange, *message: bytes) -> Any:
+    def start(self, exchange: Exchange, *message: bytes) -> Any:
         """Begin the call, with its *message* unless that is a stream."""
         plan = exchange.plan
         channel = exchange.context.channels(plan.service)

@@ -28,6 +28,23 @@ class ClientGone(Exception):
     """The client stopped reading or closed its connection."""
 
 
+async def send(response: web.StreamResponse, data: bytes, timeout_s: float) -> None:
+    """Write and wait until the client has room; one that does not read must not hold a backend."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await response.write(data)
+    except TimeoutError:
+        raise ClientGone("it did not read in time") from None
+    except ConnectionError as error:
+        raise ClientGone(str(error)) from None
+
+
+def cut(request: web.Request) -> None:
+    """Close without the final chunk, so that nobody takes the answer for complete."""
+    if request.transport is not None:
+        request.transport.close()
+
+
 class ServerStream:
     """One streamed answer. Headers wait for the first message, so that early errors keep their status."""
 
@@ -59,7 +76,7 @@ class ServerStream:
             await self._pump(call)
         except ClientGone as error:
             log.debug("client left a stream: %s", error)
-            self._cut()
+            cut(self._request)
         except HttpError as error:
             await self._fail(error)
         except grpc.aio.AioRpcError as error:
@@ -130,18 +147,12 @@ class ServerStream:
         return response
 
     async def _write(self, data: bytes) -> None:
-        """Write and wait until the client has room; one that does not read must not hold a backend."""
         response = self._response
         if response is None:
             return
         self._writing = True
         try:
-            async with asyncio.timeout(self._options.write_timeout):
-                await response.write(data)
-        except TimeoutError:
-            raise ClientGone("it did not read in time") from None
-        except ConnectionError as error:
-            raise ClientGone(str(error)) from None
+            await send(response, data, self._options.write_timeout)
         finally:
             self._writing = False
             self._written_at = asyncio.get_running_loop().time()
@@ -156,15 +167,10 @@ class ServerStream:
                 await self._write(record)
         except ClientGone as gone:
             log.debug("client left before the error: %s", gone)
-            self._cut()
+            cut(self._request)
             return
         if self._framing.aborts:
-            self._cut()
-
-    def _cut(self) -> None:
-        """Close without the final chunk, so that nobody takes the answer for complete."""
-        if self._request.transport is not None:
-            self._request.transport.close()
+            cut(self._request)
 
     def _start_heart(self) -> None:
         if self._framing.heartbeat and self._options.heartbeat > 0:
@@ -187,7 +193,7 @@ class ServerStream:
             await self._write(self._framing.heartbeat)
         except ClientGone as error:
             log.debug("client left between messages: %s", error)
-            self._cut()
+            cut(self._request)
 
     def _stop_heart(self) -> None:
         if self._heart is not None:

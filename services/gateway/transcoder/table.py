@@ -15,6 +15,7 @@ from services.gateway.transcoder.errors import (
 )
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.paths import BadPath, split_path, split_verb
+from services.gateway.transcoder.protocols import Rpc
 from services.gateway.transcoder.request import RequestReader
 from services.gateway.transcoder.response import ResponsePrinter
 from services.gateway.transcoder.router import Candidate, Router, allowed_methods, best
@@ -47,6 +48,8 @@ class Match:
     """Raw path segments, without the verb."""
     form: bool = False
     """Whether the body is a form that holds query parameters."""
+    rpc: Rpc | None = None
+    """Set when the request is gRPC-Web or Connect."""
 
 
 class RouteTable:

@@ -11,8 +11,11 @@ from google.protobuf import json_format
 
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.descriptors import DescriptorError, load_descriptor_sets
-from services.gateway.transcoder.errors import INVALID_ARGUMENT, HttpError, refusal
+from services.gateway.transcoder.errors import INVALID_ARGUMENT, OK, HttpError, refusal
 from services.gateway.transcoder.options import Options
+from services.gateway.transcoder.protocols import Face
+from services.gateway.transcoder.rpc import RpcServer
+from services.gateway.transcoder.rpc_table import FACE, RpcTable
 from services.gateway.transcoder.rules import Binding, Route, RuleCompiler
 from services.gateway.transcoder.serving import CallContext, Server
 from services.gateway.transcoder.table import Match, RouteTable
@@ -53,7 +56,9 @@ class Transcoder:
         except RecursionError:
             raise DescriptorError("message types hold each other too deeply") from None
         self.warnings: list[str] = [*compiler.warnings, *self._table.warnings]
+        self._rpc_table = RpcTable(bindings, self.codec, options)
         self._server = Server(self.codec, options)
+        self._rpc_server = RpcServer(self._server, options)
 
     @property
     def options(self) -> Options:
@@ -66,12 +71,28 @@ class Transcoder:
         Raises ``HttpError``: 400 for a path that has no one meaning, 404, 405 with ``Allow``, and 204
         for OPTIONS.
         """
-        return self._table.match(method, raw_path)
+        spoken = self._rpc_table.methods_at(raw_path) if method == "OPTIONS" else set()
+        try:
+            return self._table.match(method, raw_path)
+        except HttpError as error:
+            if not spoken:
+                raise
+            allow = ", ".join(sorted({"OPTIONS", *spoken, *_allowed(error)}))
+            raise refusal(OK, "", http_status=204, headers=[("Allow", allow)]) from None
 
     def match_request(self, request: web.BaseRequest) -> Match:
         """Return the route of *request*, as ``match`` does; with ``form_fallback`` forms may mean other methods."""
         if "#" in request.raw_path:
             raise refusal(INVALID_ARGUMENT, "path contains '#'")
+        found = self._rpc_table.match(request)
+        if found is not None:
+            return found
+        try:
+            return self._match_json(request)
+        except HttpError as error:
+            return self._rpc_table.otherwise(request, error)
+
+    def _match_json(self, request: web.BaseRequest) -> Match:
         path = request.rel_url.raw_path
         if not (self._options.form_fallback and request.method == "POST" and request.content_type == FORM):
             return self.match(request.method, path)
@@ -89,17 +110,35 @@ class Transcoder:
         """End all server streams with UNAVAILABLE, so that clients reconnect; for a graceful stop."""
         self._server.end_streams()
 
+    async def refused(self, request: web.BaseRequest, error: HttpError) -> web.Response:
+        """Return *error* as the client of *request* reads it, after ``match_request``: in its protocol or as JSON."""
+        face: Face | None = request.get(FACE)
+        if face is None:
+            return error.response(self.codec)
+        response = await face.failure(error)
+        if error.http_status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or ("Connection", "close") in error.headers:
+            response.force_close()  # the rest of the body is not worth reading
+        return response
+
     async def handle(self, request: web.Request, call: CallContext) -> web.StreamResponse:
         """Serve *request*; every failure is an answer, not an exception."""
         response: web.StreamResponse
         try:
             match = call.match or self.match_request(request)
-            response = await self._server.serve(request, call, match)
+            if match.rpc is not None:
+                response = await self._rpc_server.serve(request, call, match, match.rpc)
+            else:
+                response = await self._server.serve(request, call, match)
         except HttpError as error:
-            response = error.response(self.codec)
+            response = await self.refused(request, error)
         if not request.content.is_eof() and not response.prepared:
             response.force_close()  # the answer came before the body ended
         return response
+
+
+def _allowed(error: HttpError) -> list[str]:
+    """Return the methods that the ``Allow`` header of *error* names."""
+    return [name for key, value in error.headers if key == "Allow" for name in value.split(", ")]
 
 
 def _overrides(config: Mapping[str, Any] | None) -> dict[str, http_pb2.HttpRule]:

@@ -1,7 +1,8 @@
 """Client streams: a body of many elements becomes a stream of request messages."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -33,24 +34,10 @@ class Upload:
             self._ndjson = negotiation.check_json(request.headers.get("Content-Type"), streaming=True)
 
     async def run(self, call: Any, bound: BoundValues) -> bytes:
-        """Send all messages and return the response.
+        """Send all messages and return the response."""
+        return await feed(call, self._messages(bound))
 
-        A bad element or a body cut short cancels the call, so that the backend never takes the messages
-        before it for all. The response may come before the body ends.
-        """
-        pump = asyncio.ensure_future(self._pump(call, bound))
-        answer = asyncio.ensure_future(_response(call))
-        try:
-            await asyncio.wait([pump, answer], return_when=asyncio.FIRST_COMPLETED)
-            if pump.done() and not answer.done():
-                await pump
-            return await answer
-        finally:
-            if not answer.done():
-                call.cancel()
-            await _discard(pump, answer)
-
-    async def _pump(self, call: Any, bound: BoundValues) -> None:
+    async def _messages(self, bound: BoundValues) -> AsyncIterator[bytes]:
         empty = BoundValues()
         async for name, body, content_type in self._elements():
             try:
@@ -58,12 +45,8 @@ class Upload:
             except HttpError as error:
                 error.status.message = f"{name}: {error.status.message}"
                 raise
-            try:
-                await call.write(data)
-            except (asyncio.InvalidStateError, grpc.aio.BaseError):
-                return  # the call has ended; its status says why
+            yield data
             bound = empty
-        await call.done_writing()
 
     async def _elements(self) -> AsyncIterator[Element]:
         chunks = body_chunks(self._request) if self._request.body_exists else _nothing()
@@ -87,6 +70,51 @@ class Upload:
                 first = False
         if first:
             yield "body", b"", content_type
+
+
+async def feed(call: Any, messages: AsyncIterator[bytes]) -> bytes:
+    """Send all *messages* and return the response.
+
+    A bad element or a body cut short cancels the call, so that the backend never takes the messages
+    before it for all. The response may come before the body ends.
+    """
+    pump = asyncio.ensure_future(_pump(call, messages))
+    answer = asyncio.ensure_future(_response(call))
+    try:
+        await asyncio.wait([pump, answer], return_when=asyncio.FIRST_COMPLETED)
+        if pump.done() and not answer.done():
+            await pump
+        return await answer
+    finally:
+        if not answer.done():
+            call.cancel()
+        await _discard(pump, answer)
+
+
+@asynccontextmanager
+async def pumped(call: Any, messages: AsyncIterator[bytes], fail: Callable[[HttpError], None]) -> AsyncIterator[None]:
+    """Send *messages* while the block reads; what is wrong with them goes to *fail*."""
+
+    async def pump() -> None:
+        try:
+            await _pump(call, messages)
+        except HttpError as error:
+            fail(error)
+
+    pumping = asyncio.ensure_future(pump())
+    try:
+        yield
+    finally:
+        await _discard(pumping)
+
+
+async def _pump(call: Any, messages: AsyncIterator[bytes]) -> None:
+    async for data in messages:
+        try:
+            await call.write(data)
+        except (asyncio.InvalidStateError, grpc.aio.BaseError):
+            return  # the call has ended; its status says why
+    await call.done_writing()
 
 
 async def _response(call: Any) -> bytes:
