@@ -21,7 +21,6 @@ from services.memory.domain.ports import Create, Delete, Replace, Undelete, Unit
 from services.memory.stores.embedded.entry import IndexChange, IndexEntry, PartitionKey, Removal, partition_key
 from services.memory.stores.embedded.history import keep_state
 from services.memory.stores.embedded.lineage import write_parents
-from services.memory.stores.embedded.parts import write_parts
 from services.memory.stores.embedded.quotas import enforce, stored_bytes
 from services.memory.stores.embedded.rows import (
     NEVER,
