@@ -16,7 +16,7 @@ from bench.store import QUERIES, contents, questions, vectors
 from services.memory.domain.keyword import tokenize
 from services.memory.domain.memory import Vector
 from services.memory.stores.embedded.terms import count_terms, terms_to_columns
-from services.memory.stores.embedded.vectors import VectorBlock, cosines, prepare_query, quantise
+from services.memory.stores.embedded.vectors import build_block, cosines, prepare_query
 
 WANTED = 100
 
@@ -34,7 +34,7 @@ def median_ms(calls: Sequence[Callable[[], object]]) -> float:
 def scans(memories: int) -> dict[str, float]:
     """Return one exact scan for the nearest 100 by int8 codes and bounds, and by a float32 product."""
     rows, points = vectors(memories), vectors(QUERIES, seed=5)
-    block = VectorBlock(np.arange(memories, dtype=np.int32), rows, quantise(rows))
+    block = build_block(np.arange(memories, dtype=np.int32), rows, np.zeros((memories, 2), np.int32))
 
     def by_codes(point: Vector) -> object:
         query = prepare_query(0, point)

@@ -11,7 +11,9 @@ from services.memory.domain.ports import (
     Create,
     ListPage,
     ListPlan,
+    MatchedPart,
     MemoryStore,
+    Replace,
     SearchPage,
     SearchPlan,
     Undelete,
@@ -25,6 +27,7 @@ from tests.contract import test_memory_store as basics
 from tests.contract import test_memory_store_batches as batches
 from tests.contract import test_memory_store_history as history
 from tests.contract import test_memory_store_isolation as isolation
+from tests.contract import test_memory_store_parts as parts
 from tests.contract import test_memory_store_search as searching
 from tests.support.memories import EAST, hybrid_search, vector_search
 from tests.support.model_store import ModelMemoryStore, Record
@@ -200,6 +203,49 @@ class CountsTheWholeBucket(ModelMemoryStore):
         return await super().count(caller, now, replace(selection, valid_at=None))
 
 
+class ForgetsParts(ModelMemoryStore):
+    """Keeps the vector of the whole content alone."""
+
+    def _create(self, caller: Caller, change: Create) -> Memory:
+        return super()._create(caller, replace(change, embedding=replace(change.embedding, parts=())))
+
+
+class LosesPartsOnChange(ModelMemoryStore):
+    """Drops the parts when anything else of the memory changes."""
+
+    def _replace(self, caller: Caller, change: Replace) -> Memory:
+        record = self.records[change.memory.memory_id]
+        self.records[change.memory.memory_id] = replace(record, embedding=replace(record.embedding, parts=()))
+        return super()._replace(caller, change)
+
+
+class KeepsFormerParts(ModelMemoryStore):
+    """Finds a changed content by the parts that it had."""
+
+    def _replace(self, caller: Caller, change: Replace) -> Memory:
+        former = self.records[change.memory.memory_id].embedding.parts
+        embedding = change.embedding and replace(change.embedding, parts=change.embedding.parts + former)
+        return super()._replace(caller, replace(change, embedding=embedding))
+
+
+class AnswersEachPart(ModelMemoryStore):
+    """Makes a hit of every part."""
+
+    async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
+        page = await super().search(caller, plan)
+        hits = (hit for hit in page.hits for _ in self.records[hit.memory.memory_id].embedding.parts or (None,))
+        return replace(page, hits=tuple(hits))
+
+
+class NamesTheFirstPart(ModelMemoryStore):
+    """Says that the first part matched, whichever did."""
+
+    async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
+        page = await super().search(caller, plan)
+        first = MatchedPart(0, 0, 6)
+        return replace(page, hits=tuple(replace(hit, matched_part=hit.matched_part and first) for hit in page.hits))
+
+
 async def _bit_identity(store: MemoryStore) -> None:
     await isolation.test_other_owners_writes_leave_scores_bit_identical(store, hybrid_search("tea password", EAST))
 
@@ -231,6 +277,12 @@ MUTANTS: list[tuple[type[ModelMemoryStore], Promise]] = [
     (NamesHiddenIds, batches.test_batch_ends_early_and_names_the_visible_rest),
     (SortsBatches, batches.test_batch_keeps_the_order_asked_and_leaves_out_what_is_absent),
     (CountsTheWholeBucket, batches.test_count_is_of_the_selection),
+    (ForgetsParts, parts.test_content_is_found_by_any_of_its_parts),
+    (ForgetsParts, parts.test_threshold_and_min_score_weigh_the_best_part),
+    (LosesPartsOnChange, parts.test_parts_stay_while_the_content_does),
+    (KeepsFormerParts, parts.test_parts_of_the_former_content_find_nothing),
+    (AnswersEachPart, parts.test_content_in_parts_is_among_the_hits_once),
+    (NamesTheFirstPart, parts.test_content_is_found_by_any_of_its_parts),
 ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.memory.domain.memory import AccessLevel, Embedding, Memory
+from services.memory.domain.memory import AccessLevel, Embedding, Memory, Part
 from services.memory.domain.ports import Change, SearchPlan, UnitOfWork
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.mesh.caller import Caller
@@ -53,6 +53,13 @@ def direction(rng: random.Random, dimensions: int = 24) -> Embedding:
     return Embedding("random", (components / np.linalg.norm(components)).astype(np.float32))
 
 
+def in_parts(rng: random.Random) -> Embedding:
+    """Return a random vector, now and then with up to 30 parts."""
+    parts = rng.randrange(1, 30) if rng.random() < 0.1 else 0
+    stretches = tuple(Part(9 * n, 9 * n + 10, direction(rng).vector) for n in range(parts))
+    return replace(direction(rng), parts=stretches)
+
+
 def text(rng: random.Random) -> str:
     """Return words of which some are common and most are rare."""
     return " ".join(WORDS[min(int(rng.expovariate(0.02)), len(WORDS) - 1)] for _ in range(rng.randrange(1, 12)))
@@ -62,12 +69,12 @@ def next_change(rng: random.Random, living: dict[str, Memory], number: int) -> C
     """Return a creation, or the replacement or deletion of a living memory."""
     kind = rng.choice(("create", "create", "create", "replace", "delete")) if living else "create"
     if kind == "create":
-        embedding, access = direction(rng), rng.choice(ACCESS)
+        embedding, access = in_parts(rng), rng.choice(ACCESS)
         return creation(f"m{number:05}", text(rng), embedding=embedding, **access)
     memory = living[rng.choice(list(living))]
     if kind == "delete":
         return deletion(memory)
-    return revised(memory, direction(rng), content=text(rng), **rng.choice(ACCESS))
+    return revised(memory, in_parts(rng), content=text(rng), **rng.choice(ACCESS))
 
 
 def plans(rng: random.Random) -> list[SearchPlan]:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from services.memory.domain.memory import AccessLevel, Embedding, Memory
+from services.memory.domain.memory import AccessLevel, Embedding, Memory, Part
 from services.memory.domain.ports import (
     Change,
     Create,
@@ -58,7 +58,16 @@ def unit(components: list[int], space: str) -> Embedding:
     return Embedding(space, vector / np.linalg.norm(vector))
 
 
-EMBEDDINGS = st.builds(unit, st.lists(st.integers(-2, 2), min_size=1, max_size=3), st.sampled_from(sorted(SPACES)))
+def in_parts(components: list[list[int]], space: str) -> Embedding:
+    """Return an embedding whose parts have all but the first of *components*, often one twice."""
+    whole, *others = (unit(numbers, space).vector for numbers in components)
+    return Embedding(space, whole, tuple(Part(9 * n, 9 * n + 12, vector) for n, vector in enumerate(others)))
+
+
+COMPONENTS = st.lists(st.integers(-2, 2), min_size=1, max_size=3)
+EMBEDDINGS = st.builds(unit, COMPONENTS, st.sampled_from(sorted(SPACES)))
+IN_PARTS = st.builds(in_parts, st.lists(COMPONENTS, min_size=1, max_size=5), st.sampled_from(sorted(SPACES)))
+KEPT = EMBEDDINGS | IN_PARTS
 PLANS = st.builds(
     SearchPlan,
     mode=st.sampled_from(SearchMode),
@@ -151,13 +160,13 @@ class StoreAgainstModel(RuleBasedStateMachine):
             metadata=data.draw(st.sampled_from([{}, {"k": [1, "é"]}])),
             **data.draw(ACCESS),
         )
-        return Create(memory, data.draw(EMBEDDINGS), data.draw(st.sampled_from([None, b"h1", b"h2"])))
+        return Create(memory, data.draw(KEPT), data.draw(st.sampled_from([None, b"h1", b"h2"])))
 
     def replacement(self, data: st.DataObject, owner: str) -> Replace:
         record = self.model.records.get(data.draw(IDS))
         memory = self.creation(data, owner).memory if record is None else record.memory
         content = data.draw(st.just(memory.content) | WORDS)
-        embedding = data.draw(EMBEDDINGS) if content != memory.content else None
+        embedding = data.draw(KEPT) if content != memory.content else None
         changed = replace(
             memory,
             content=content,

@@ -4,12 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from services.memory.domain.memory import AccessLevel
+from services.memory.domain.memory import AccessLevel, Embedding
 from services.memory.stores.embedded.entry import IndexEntry, PartitionKey
 from services.memory.stores.embedded.partition import Partition
 from services.memory.stores.embedded.rows import NEVER
 from services.memory.stores.embedded.segment import Vocabulary, Words, merge_segments
-from services.memory.stores.embedded.vectors import VectorBlock, prepare_query, quantise
+from services.memory.stores.embedded.vectors import build_block, prepare_query
 
 KEY = PartitionKey(AccessLevel.PRIVATE, "ann", ())
 Matrix = npt.NDArray[np.float64]
@@ -40,7 +40,7 @@ SHAPES = [
 @pytest.mark.parametrize(("rows", "direction"), SHAPES)
 def test_bounds_hold_the_cosine(rows: Matrix, direction: Matrix) -> None:
     vectors, query = unit(rows), unit(direction)
-    block = VectorBlock(np.arange(len(vectors), dtype=np.int32), vectors, quantise(vectors))
+    block = build_block(np.arange(len(vectors), dtype=np.int32), vectors, np.zeros((len(vectors), 2), np.int32))
 
     low, high = block.bounds(prepare_query(0, query))
 
@@ -53,7 +53,9 @@ def test_bounds_hold_the_cosine(rows: Matrix, direction: Matrix) -> None:
 def entry(doc: int) -> IndexEntry:
     """Return a live row."""
     vector, counts = unit(np.array([1.0, doc])), np.array([1, 2], np.uint32)
-    return IndexEntry(KEY, doc, f"m{doc}", 1, doc, NEVER, "default", 9, ("tea", f"word{doc}"), counts, "s", vector)
+    return IndexEntry(
+        KEY, doc, f"m{doc}", 1, doc, NEVER, "default", 9, ("tea", f"word{doc}"), counts, Embedding("s", vector)
+    )
 
 
 def sealed(words: Words, *docs: range) -> Partition:

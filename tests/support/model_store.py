@@ -25,6 +25,7 @@ from services.memory.domain.ports import (
     Delete,
     ListPage,
     ListPlan,
+    MatchedPart,
     Replace,
     SearchHit,
     SearchMode,
@@ -191,8 +192,11 @@ class ModelMemoryStore:
 
     def _check_vector(self, embedding: Embedding) -> None:
         dimension = self.dimensions.setdefault(embedding.space, len(embedding.vector))
-        if len(embedding.vector) != dimension or not np.isclose(np.linalg.norm(embedding.vector), 1.0, atol=1e-3):
-            raise InvalidInput("not a vector of this space")
+        for vector in (embedding.vector, *(part.vector for part in embedding.parts)):
+            if len(vector) != dimension or not np.isclose(np.linalg.norm(vector), 1.0, atol=1e-3):
+                raise InvalidInput("not a vector of this space")
+        if any(not 0 <= part.start < part.end for part in embedding.parts):
+            raise InvalidInput("an empty part")
 
     def _visible(self, caller: Caller, memory_id: str, now: datetime) -> Record:
         record = self.records.get(memory_id)
@@ -274,6 +278,7 @@ class ModelMemoryStore:
                     vector_rank,
                     keyword_rank,
                     keyword_score,
+                    nearest_part(record, plan.embedding),
                 )
             )
         hits.sort(key=lambda hit: (-hit.rank_score, AGELESS - hit.memory.created_at, hit.memory.memory_id))
@@ -306,11 +311,27 @@ def fitting(memories: Iterable[Memory], max_bytes: int) -> int:
 
 
 def cosines_of(records: Iterable[Record], embedding: Embedding | None) -> dict[str, float]:
-    """Return the cosine of each record in the embedding's space."""
+    """Return the highest cosine of each record's vectors in the embedding's space."""
     if embedding is None:
         return {}
     same = [record for record in records if record.embedding.space == embedding.space]
-    return {record.memory.memory_id: cosine(record.embedding.vector, embedding.vector) for record in same}
+    return {
+        record.memory.memory_id: max(
+            cosine(vector, embedding.vector)
+            for vector in (record.embedding.vector, *(part.vector for part in record.embedding.parts))
+        )
+        for record in same
+    }
+
+
+def nearest_part(record: Record, embedding: Embedding | None) -> MatchedPart | None:
+    """Return the first of the parts with the highest cosine."""
+    parts = record.embedding.parts
+    if embedding is None or embedding.space != record.embedding.space or not parts:
+        return None
+    scores = [cosine(part.vector, embedding.vector) for part in parts]
+    number = scores.index(max(scores))
+    return MatchedPart(number, parts[number].start, parts[number].end)
 
 
 def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

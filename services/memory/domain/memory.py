@@ -87,11 +87,24 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a content, from code point *start* up to *end*, and its vector."""
+
+    start: int
+    end: int
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
 class Embedding:
-    """A content's pooled vector and the space it lives in; vectors of two spaces are never compared."""
+    """A content's pooled vector and the space it lives in; vectors of two spaces are never compared.
+
+    *parts* are those of a content too long for the model to read at once, in order; they may overlap.
+    """
 
     space: str
     vector: Vector
+    parts: tuple[Part, ...] = ()
 
 
 class MemoryNotFound(NotFound):

@@ -129,11 +129,21 @@ class SearchPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchedPart:
+    """The part of a content nearest to a query: its number from 0, and its code points ``[start, end)``."""
+
+    number: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class SearchHit:
     """A found memory and why.
 
-    *score* is the cosine in [-1, 1], None when unknown. *rank_score* orders the hits: the cosine in VECTOR mode, the BM25 score in
-    KEYWORD mode, ``fusion.fused_score`` in HYBRID mode. Ranks count from 1; None: not among that ranking's candidates.
+    *score* is the cosine in [-1, 1], the highest of the content's vector and those of its parts; None when unknown.
+    *rank_score* orders the hits: the cosine in VECTOR mode, the BM25 score in KEYWORD mode, ``fusion.fused_score`` in HYBRID
+    mode. Ranks count from 1; None: not among that ranking's candidates.
     """
 
     memory: Memory
@@ -142,6 +152,7 @@ class SearchHit:
     vector_rank: int | None = None
     keyword_rank: int | None = None
     keyword_score: float | None = None
+    matched_part: MatchedPart | None = None  # of a content in parts, where *score* is known; the first of equals
 
 
 @dataclass(frozen=True, slots=True)

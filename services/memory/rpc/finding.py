@@ -114,6 +114,9 @@ def _hit_to_proto(highlighted: Highlighted, *, explain: bool) -> search_pb2.Sear
         rank_score=hit.rank_score,
         highlights=[search_pb2.Highlight(start=start, end=end) for start, end in highlighted.highlights],
     )
+    if hit.matched_part is not None:
+        part = hit.matched_part
+        message.matched_part.CopyFrom(search_pb2.MatchedPart(part_number=part.number, start=part.start, end=part.end))
     if explain:
         message.explanation.CopyFrom(
             search_pb2.HitExplanation(

@@ -15,12 +15,12 @@ from services.memory.domain.memory import (
     MemoryNotFound,
     NotOwner,
     RequestIdReused,
-    Vector,
 )
 from services.memory.domain.ports import Create, Delete, Replace, Undelete, UnitOfWork
 from services.memory.stores.embedded.entry import IndexChange, IndexEntry, PartitionKey, Removal, partition_key
 from services.memory.stores.embedded.history import keep_state
 from services.memory.stores.embedded.lineage import write_parents
+from services.memory.stores.embedded.parts import write_parts
 from services.memory.stores.embedded.quotas import enforce, stored_bytes
 from services.memory.stores.embedded.rows import (
     NEVER,
@@ -84,7 +84,7 @@ def prepare(work: UnitOfWork) -> PreparedWork:
             texts.append(None)
             continue
         if change.embedding is not None:
-            check_vector(change.embedding.vector)
+            check_embedding(change.embedding)
         texts.append(prepare_text(change.memory))
     return PreparedWork(work, tuple(texts))
 
@@ -94,11 +94,16 @@ def prepare_text(memory: Memory) -> PreparedText:
     return PreparedText(*count_terms(memory.content), memory.size_bytes)
 
 
-def check_vector(vector: Vector) -> None:
-    """Return if *vector* is of length 1, else raise ``InvalidInput``."""
+def check_embedding(embedding: Embedding) -> None:
+    """Return if every vector of *embedding* is of length 1 and of one dimension, else raise ``InvalidInput``."""
+    vectors = [embedding.vector, *(part.vector for part in embedding.parts)]
+    if any(vector.shape != (embedding.vector.size,) for vector in vectors):
+        raise InvalidInput("an embedding must be one vector, and its parts have vectors of the same dimension")
     # The bounds of the vector scan rest on length 1; a NaN fails the comparison too.
-    if vector.ndim != 1 or not abs(float(np.linalg.norm(vector)) - 1.0) <= NORM_TOLERANCE:
-        raise InvalidInput("an embedding must be one vector of length 1")
+    if not (np.abs(np.linalg.norm(np.stack(vectors), axis=1) - 1.0) <= NORM_TOLERANCE).all():
+        raise InvalidInput("an embedding must have vectors of length 1")
+    if any(not 0 <= part.start < part.end for part in embedding.parts):
+        raise InvalidInput("a part must hold at least one code point of its content")
 
 
 class ChangeWriter:
@@ -268,6 +273,8 @@ class ChangeWriter:
         vector = np.asarray(embedding.vector, "<f4")
         space_id = self._space_id(embedding.space, len(vector))
         self._connection.execute("INSERT INTO vectors VALUES (?, ?, ?, ?)", (doc, revision, space_id, vector.tobytes()))
+        if embedding.parts:
+            write_parts(self._connection, doc, revision, space_id, embedding.parts)
 
     def _space_id(self, name: str, dimension: int) -> int:
         found = self._connection.execute("SELECT space_id, dimension FROM spaces WHERE name = ?", (name,)).fetchone()
@@ -301,6 +308,5 @@ def index_entry(doc: int, memory: Memory, text: PreparedText, embedding: Embeddi
         size_bytes=text.size_bytes,
         terms=text.terms,
         counts=text.counts,
-        space=embedding.space,
-        vector=np.asarray(embedding.vector, np.float32),
+        embedding=embedding,
     )

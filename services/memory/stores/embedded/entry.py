@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from services.memory.domain.memory import AccessLevel, Memory, Vector
+from services.memory.domain.memory import AccessLevel, Embedding, Memory
 from services.memory.stores.embedded.terms import Counts, Terms
 
 
@@ -40,8 +40,7 @@ class IndexEntry:
     size_bytes: int
     terms: Terms
     counts: Counts  # how often each term occurs
-    space: str
-    vector: Vector
+    embedding: Embedding
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from services.memory.domain.transfer import (
     Refusal,
     refusal_of,
 )
-from services.memory.stores.embedded.changes import ChangeWriter, Outcome, PreparedText, check_vector, prepare_text
+from services.memory.stores.embedded.changes import ChangeWriter, Outcome, PreparedText, check_embedding, prepare_text
 from services.memory.stores.embedded.rows import read_by_id, time_us
 from services.mesh.caller import Caller
 from services.mesh.errors import MemoryBoxError, Violation
@@ -113,7 +113,7 @@ def prepare_import(caller: Caller, chunk: ImportChunk) -> PreparedImport:
         if isinstance(item, Refusal):
             texts.append(None)
             continue
-        check_vector(item.embedding.vector)
+        check_embedding(item.embedding)
         texts.append(prepare_text(item.memory))
     return PreparedImport(caller, chunk, tuple(texts))
 

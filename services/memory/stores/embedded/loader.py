@@ -13,10 +13,11 @@ from services.memory.domain.memory import AccessLevel
 from services.memory.stores.embedded.database import transaction
 from services.memory.stores.embedded.entry import PartitionKey
 from services.memory.stores.embedded.index import MemoryIndex
+from services.memory.stores.embedded.parts import docs_in_parts, read_part_rows
 from services.memory.stores.embedded.rows import NEVER, last_seq
 from services.memory.stores.embedded.segment import Columns, Longs, Segment, Words, sort_postings
 from services.memory.stores.embedded.terms import count_terms, number_of_terms, terms_to_columns
-from services.memory.stores.embedded.vectors import NORM_TOLERANCE, VectorBlock, quantise
+from services.memory.stores.embedded.vectors import NORM_TOLERANCE, WHOLE, VectorBlock, build_block
 from services.mesh.errors import DataLoss
 
 _SEGMENT_ROWS = 1 << 15  # bounds what is held twice while loading: about 100 MB
@@ -47,12 +48,14 @@ class IndexLoader:
             space_id: _Space(name, dimension, index.words.spaces[name])
             for space_id, name, dimension in connection.execute("SELECT space_id, name, dimension FROM spaces")
         }
+        self._in_parts: set[int] = set()
 
     def load(self) -> int:
         """Load all rows; return the number of the last change."""
         pending: dict[int, list[Row]] = {}
         with transaction(self._connection):
             seq = last_seq(self._connection)
+            self._in_parts = docs_in_parts(self._connection)
             for row in self._connection.execute(_ROWS, {"never": NEVER}):
                 self._check(row, seq)
                 rows = pending.setdefault(row[0], [])
@@ -101,14 +104,27 @@ class IndexLoader:
         blocks = {}
         for space_id, chosen in places.items():
             space = self._spaces[space_id]
-            joined = b"".join([rows[place][11] for place in chosen])
-            vectors = np.frombuffer(joined, "<f4").reshape(len(chosen), space.dimension)
+            holders, raw, spans = zip(*self._vectors(rows, chosen), strict=True)
+            vectors = np.frombuffer(b"".join(raw), "<f4").reshape(len(raw), space.dimension)
             norms = np.linalg.norm(vectors, axis=1)
             for wrong in np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE)):
-                memory_id = rows[chosen[wrong]][7]
+                memory_id = rows[holders[wrong]][7]
                 raise DataLoss(f"memory {memory_id!r} has a vector that is not of length 1", memory_id=memory_id)
-            blocks[space.number] = VectorBlock(np.array(chosen, np.int32), vectors, quantise(vectors))
+            blocks[space.number] = build_block(np.array(holders, np.int32), vectors, np.array(spans, np.int32))
         return blocks
+
+    def _vectors(self, rows: list[Row], chosen: list[int]) -> Iterator[tuple[int, bytes, tuple[int, int]]]:
+        """Yield, for each of *chosen*, its place, vector and span, then those of its parts."""
+        for place in chosen:
+            row = rows[place]
+            yield place, row[11], WHOLE
+            if row[1] not in self._in_parts:
+                continue
+            for number, part in enumerate(read_part_rows(self._connection, row[1], row[10])):
+                if part.number != number or len(part.vector) != len(row[11]):
+                    fault = "lacks a part, or a part's vector; restore the data folder from a backup"
+                    raise DataLoss(f"memory {row[7]!r} {fault}", memory_id=row[7])
+                yield place, part.vector, (part.start, part.end)
 
 
 def _columns(rows: list[Row], lengths: Longs, words: Words) -> Columns:

@@ -11,6 +11,7 @@ from services.memory.stores.embedded.tail import Tail
 
 SEAL_ROWS = 512  # a tail's postings are found by a scan: at 60 terms a row 30,000 comparisons, about 10 us
 _SEAL_POSTINGS = 1 << 16
+_SEAL_VECTORS = 1 << 12  # a tail copies its vectors while it grows
 _TIER_FACTOR = 4  # segments of like size are merged by fours, so that 100,000 rows lie in at most a dozen
 _DEAD_SHARE = 0.5  # a segment with more dead rows than this is rewritten
 
@@ -46,7 +47,9 @@ class Partition:
         """Tell whether the tail should be sealed."""
         if self.tail is None:
             return False
-        return len(self.tail) >= SEAL_ROWS or len(self.tail.view().postings.rows) >= _SEAL_POSTINGS
+        view = self.tail.view()
+        full = len(view) >= SEAL_ROWS or view.vector_count >= _SEAL_VECTORS
+        return full or len(view.postings.rows) >= _SEAL_POSTINGS
 
     def sealed_tail(self, published: int) -> Segment:
         """Return the tail as a segment without the rows that died up to *published*."""
@@ -64,7 +67,7 @@ class Partition:
         for segment in self.segments:
             if segment.dead > _DEAD_SHARE * len(segment):
                 return (segment,)
-            tiers.setdefault(max(len(segment), SEAL_ROWS).bit_length() // 2, []).append(segment)
+            tiers.setdefault(max(segment.vector_count, SEAL_ROWS).bit_length() // 2, []).append(segment)
         crowded = [tier for tier, members in tiers.items() if len(members) >= _TIER_FACTOR]
         return tuple(tiers[min(crowded)]) if crowded else ()
 

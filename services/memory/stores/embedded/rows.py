@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, islice
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from services.memory.domain.memory import AccessLevel, Embedding, Memory, MemoryNotFound, Source
+from services.memory.domain.memory import AccessLevel, Embedding, Memory, MemoryNotFound, Part, Source
 from services.memory.domain.ports import ListPage, ListPlan, SearchPlan
 from services.memory.domain.reads import Batch, Selection
 from services.memory.filter.sql import to_sql
@@ -78,6 +78,9 @@ _MATCHING = f"SELECT m.doc FROM memories m WHERE m.partition_id IN ({_VISIBLE_PA
 _VECTOR = """
   SELECT s.name, v.vector FROM vectors v JOIN spaces s USING (space_id) WHERE v.doc = ? ORDER BY v.revision DESC LIMIT 1
 """
+_PARTS = """
+  SELECT p.first_char, p.end_char, p.vector FROM parts p JOIN vectors v USING (doc, space_id) WHERE p.doc = ? ORDER BY p.part_no
+"""
 
 Row = tuple[Any, ...]
 Bindings = dict[str, Any]
@@ -128,7 +131,14 @@ def read_by_id(connection: apsw.Connection, memory_id: str) -> StoredMemory | No
 
 
 def read_embedding(connection: apsw.Connection, doc: int) -> Embedding:
-    """Return the current vector of a row."""
+    """Return the current vector of a row, with those of its parts."""
+    rows = connection.execute(_PARTS, (doc,))
+    parts = tuple(Part(start, end, np.frombuffer(vector, "<f4")) for start, end, vector in rows)
+    return replace(read_pooled(connection, doc), parts=parts)
+
+
+def read_pooled(connection: apsw.Connection, doc: int) -> Embedding:
+    """Return the current vector of a row alone."""
     found = connection.execute(_VECTOR, (doc,)).fetchone()
     if found is None:
         raise DataLoss(f"row {doc} has no vector; restore the data folder from a backup")

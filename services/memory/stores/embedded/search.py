@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.memory.domain.fusion import fused_score
-from services.memory.domain.ports import SearchMode, SearchPlan
+from services.memory.domain.ports import MatchedPart, SearchMode, SearchPlan
 from services.memory.stores.embedded.matching import NO_MATCHES, Matches, best_matching
 from services.memory.stores.embedded.nearest import nearest
 from services.memory.stores.embedded.scope import NO_CANDIDATES, Candidates, Scope, in_order, open_scope, rows_by_scope
@@ -28,6 +28,7 @@ class Ranked:
     vector_rank: int | None
     keyword_rank: int | None
     keyword_score: float | None
+    matched_part: MatchedPart | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def rank(segments: Sequence[Segment], seq: int, plan: SearchPlan, words: Words, 
     top = kept[: plan.top_k]
     chosen = top[plan.offset : plan.offset + plan.limit]
     _look_up_cosines(scopes, fused, chosen, query)
-    page = _cut_page(_ranked(scopes, fused, chosen), plan.max_bytes)
+    page = _cut_page(_ranked(scopes, fused, chosen, query), plan.max_bytes)
     more = plan.offset + len(page) < len(top)
     return Ranking(page, more, len(close) - len(dense), len(order) - len(kept))
 
@@ -111,7 +112,7 @@ def _look_up_cosines(scopes: Sequence[Scope], fused: _Fused, indexes: Longs, que
             fused.cosines[missing[own]] = block.cosines_of(rows, query)
 
 
-def _ranked(scopes: Sequence[Scope], fused: _Fused, chosen: Longs) -> list[Ranked]:
+def _ranked(scopes: Sequence[Scope], fused: _Fused, chosen: Longs, query: Query | None) -> list[Ranked]:
     """Return the *chosen* candidates, in that order."""
     found: dict[int, Ranked] = {}
     for scope, (own, rows) in zip(scopes, rows_by_scope(fused.candidates.places[chosen], scopes), strict=True):
@@ -129,8 +130,17 @@ def _ranked(scopes: Sequence[Scope], fused: _Fused, chosen: Longs) -> list[Ranke
                 vector_rank=int(fused.vector_ranks[number]) or None,
                 keyword_rank=keyword_rank,
                 keyword_score=float(fused.keyword_scores[number]) if keyword_rank else None,
+                matched_part=_matched_part(scope, row, query),
             )
     return [found[index] for index in range(len(chosen))]
+
+
+def _matched_part(scope: Scope, row: int, query: Query | None) -> MatchedPart | None:
+    block = None if query is None else scope.segment.blocks.get(query.space)
+    if block is None or query is None or not block.has_parts:
+        return None
+    part = block.nearest_part(row, query)
+    return None if part is None else MatchedPart(part.number, part.start, part.end)
 
 
 def _cut_page(rows: Sequence[Ranked], max_bytes: int) -> list[Ranked]:

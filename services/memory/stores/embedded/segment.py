@@ -7,9 +7,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from services.memory.domain.memory import Vector
 from services.memory.stores.embedded.entry import IndexEntry
 from services.memory.stores.embedded.rows import NEVER
-from services.memory.stores.embedded.vectors import Rows, VectorBlock, join_blocks, quantise
+from services.memory.stores.embedded.vectors import WHOLE, Rows, VectorBlock, build_block, join_blocks
 
 Longs = npt.NDArray[np.int64]
 Ints = npt.NDArray[np.int32]
@@ -121,6 +122,11 @@ class Segment:
         return int(self.columns.lengths.sum())
 
     @cached_property
+    def vector_count(self) -> int:
+        """How many vectors the rows have; one each, but for contents in parts."""
+        return sum(len(block.rows) for block in self.blocks.values())
+
+    @cached_property
     def first_expiry(self) -> int:
         """The earliest expiry of any row."""
         return int(self.columns.expires.min(initial=NEVER))
@@ -175,13 +181,16 @@ def build_columns(entries: Sequence[IndexEntry], buckets: Vocabulary) -> Columns
 
 def build_blocks(entries: Sequence[IndexEntry], spaces: Vocabulary, first_row: int) -> dict[int, VectorBlock]:
     """Return the vectors of *entries*, which are the rows from *first_row* on, by space."""
-    places: dict[int, list[int]] = {}
-    for place, entry in enumerate(entries):
-        places.setdefault(spaces[entry.space], []).append(place)
+    by_space: dict[int, list[tuple[int, Vector, tuple[int, int]]]] = {}
+    for row, entry in enumerate(entries, first_row):
+        embedding = entry.embedding
+        found = by_space.setdefault(spaces[embedding.space], [])
+        found.append((row, embedding.vector, WHOLE))
+        found.extend((row, part.vector, (part.start, part.end)) for part in embedding.parts)
     blocks = {}
-    for space_id, chosen in places.items():
-        vectors = np.stack([entries[place].vector for place in chosen]).astype(np.float32, copy=False)
-        blocks[space_id] = VectorBlock(np.array(chosen, np.int32) + np.int32(first_row), vectors, quantise(vectors))
+    for space_id, found in by_space.items():
+        rows, vectors, spans = zip(*found, strict=True)
+        blocks[space_id] = build_block(np.array(rows, np.int32), np.stack(vectors), np.array(spans, np.int32))
     return blocks
 
 

@@ -42,8 +42,8 @@ from services.memory.stores.embedded.rows import (
     list_visible,
     matching_docs,
     read_batch,
-    read_embedding,
     read_many,
+    read_pooled,
     read_visible,
 )
 from services.memory.stores.embedded.search import rank
@@ -140,7 +140,7 @@ class EmbeddedMemoryStore(HistoryReads):
 
         def read(connection: apsw.Connection) -> Embedding:
             with transaction(connection):
-                return read_embedding(connection, read_visible(connection, caller, memory_id, now).doc)
+                return read_pooled(connection, read_visible(connection, caller, memory_id, now).doc)
 
         return await self._read(read)
 
@@ -230,7 +230,15 @@ class EmbeddedMemoryStore(HistoryReads):
             if memory is None or memory.revision != row.revision:
                 return None
             hits.append(
-                SearchHit(memory, row.score, row.rank_score, row.vector_rank, row.keyword_rank, row.keyword_score)
+                SearchHit(
+                    memory,
+                    row.score,
+                    row.rank_score,
+                    row.vector_rank,
+                    row.keyword_rank,
+                    row.keyword_score,
+                    row.matched_part,
+                )
             )
         snapshot = view.seq if plan.snapshot is None else plan.snapshot
         return SearchPage(tuple(hits), ranked.more, snapshot, ranked.cut_by_threshold, ranked.cut_by_min_score)

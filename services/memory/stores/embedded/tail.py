@@ -64,7 +64,7 @@ def _column_arrays(columns: Columns) -> tuple[Array, ...]:
 
 
 def _block_arrays(block: VectorBlock) -> tuple[Array, ...]:
-    return block.rows, block.vectors, block.codes.codes, block.codes.scales, block.codes.errors
+    return block.rows, block.vectors, block.codes.codes, block.codes.scales, block.codes.errors, block.spans
 
 
 @dataclass(slots=True)
@@ -107,6 +107,6 @@ class Tail:
         columns = Columns(self._ids, *self._columns.views())
         blocks = {}
         for space, group in self._blocks.items():
-            rows, vectors, codes, scales, errors = group.views()
-            blocks[space] = VectorBlock(rows, vectors, Codes(codes, scales, errors))
+            rows, vectors, codes, scales, errors, spans = group.views()
+            blocks[space] = VectorBlock(rows, vectors, Codes(codes, scales, errors), spans)
         return Segment(columns, FlatPostings(*self._postings.views()), blocks, dead)

@@ -1,6 +1,7 @@
 """Vectors of one space in one segment: an int8 scan with a bound on its error, and exact cosines of chosen rows."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numkong
 import numpy as np
@@ -12,6 +13,9 @@ from services.mesh.errors import InvalidInput
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int32]
 Matrix = npt.NDArray[np.float32]
+Spans = npt.NDArray[np.int32]
+
+WHOLE = (0, 0)  # the span of a vector of a whole content
 
 NORM_TOLERANCE = 1e-3  # how far from 1 a stored or searched vector's length may be
 _ROUNDING = 1e-6  # generous: float32 scales and float64 sums stay below it
@@ -65,12 +69,31 @@ def cosines(vectors: Matrix, query: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
+class NearPart:
+    """A part of a row, its code points ``[start, end)``, and its cosine with a query."""
+
+    number: int
+    start: int
+    end: int
+    cosine: float
+
+
+@dataclass(frozen=True, eq=False)
 class VectorBlock:
-    """The vectors of a segment's *rows* (ascending) in one space."""
+    """The vectors of a segment's *rows* (ascending) in one space: of each row the whole content's, then those of its parts.
+
+    ``spans`` (n, 2) are the code points that a part was made from, (0, 0) for a whole content.
+    """
 
     rows: Rows
     vectors: Matrix
     codes: Codes
+    spans: Spans
+
+    @cached_property
+    def has_parts(self) -> bool:
+        """Whether any row has parts, and so more than one vector."""
+        return bool(self.spans[:, 1].any())
 
     def bounds(self, query: Query) -> tuple[Floats, Floats]:
         """Return bounds below and above each vector's cosine with *query*, from one pass over the codes."""
@@ -88,23 +111,51 @@ class VectorBlock:
     def taken(self, places: npt.NDArray[np.int64], rows: Rows) -> "VectorBlock":
         """Return the vectors at *places* as a block of *rows*."""
         codes = Codes(self.codes.codes[places], self.codes.scales[places], self.codes.errors[places])
-        return VectorBlock(rows, self.vectors[places], codes)
+        return VectorBlock(rows, self.vectors[places], codes, self.spans[places])
 
     def cosines_of(self, rows: Rows, query: Query) -> Floats:
-        """Return the cosines of segment *rows*; NaN for a row without a vector in this space."""
+        """Return the highest cosine of each of segment *rows*; NaN for a row without a vector in this space."""
         _require_dimension(self, query)
         found: Floats = np.full(len(rows), np.nan)
         if len(self.rows):
             places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
             known = self.rows[places] == rows
             found[known] = cosines(self.vectors[places[known]], query.exact)
+        for index in np.flatnonzero(~np.isnan(found)) if self.has_parts else ():
+            part = self.nearest_part(int(rows[index]), query)
+            if part is not None:
+                found[index] = max(found[index], part.cosine)
         return found
+
+    def nearest_part(self, row: int, query: Query) -> NearPart | None:
+        """Return the part of *row* that is nearest to *query*, the first of equals; None when it has no parts in this space."""
+        whole, after = self.rows.searchsorted(np.array([row, row + 1], self.rows.dtype)).tolist()
+        if after - whole <= 1:
+            return None
+        parts = self._between(whole + 1, after)
+        low, high = parts.bounds(query)
+        close = np.flatnonzero(high >= low.max())
+        scores = cosines(parts.vectors[close], query.exact)
+        best = int(scores.argmax())
+        number = int(close[best])
+        start, end = parts.spans[number].tolist()
+        return NearPart(number, start, end, float(scores[best]))
+
+    def _between(self, first: int, end: int) -> "VectorBlock":
+        codes = Codes(self.codes.codes[first:end], self.codes.scales[first:end], self.codes.errors[first:end])
+        return VectorBlock(self.rows[first:end], self.vectors[first:end], codes, self.spans[first:end])
 
 
 def _require_dimension(block: VectorBlock, query: Query) -> None:
     dimension = block.vectors.shape[1]
     if len(query.exact) != dimension:
         raise InvalidInput(f"vectors of this space have {dimension} dimensions, the query's has {len(query.exact)}")
+
+
+def build_block(rows: Rows, vectors: npt.NDArray[np.floating], spans: Spans) -> VectorBlock:
+    """Return a block of *vectors*, as ``VectorBlock`` orders them."""
+    exact = vectors.astype(np.float32, copy=False)
+    return VectorBlock(rows, exact, quantise(exact), spans)
 
 
 def join_blocks(blocks: list[VectorBlock]) -> VectorBlock:
@@ -117,4 +168,5 @@ def join_blocks(blocks: list[VectorBlock]) -> VectorBlock:
             np.concatenate([block.codes.scales for block in blocks]),
             np.concatenate([block.codes.errors for block in blocks]),
         ),
+        np.concatenate([block.spans for block in blocks]),
     )
