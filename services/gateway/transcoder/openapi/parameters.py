@@ -31,6 +31,9 @@ Parameter = dict[str, Any]
 MAX_QUERY = 500  # query parameters of one operation; hostile descriptors could ask for millions
 MAX_DEPTH = 3  # deeper query names would let the document grow without bound
 _MASK = "google.protobuf.FieldMask"
+# What split_path refuses: control characters, segments that are "." or "..", and an empty segment for `*`.
+_PATH_SEGMENT = r"^(?!\.\.?$)[^\u0000-\u001f]+$"
+_REST_OF_PATH = r"^(?!(?:.*/)?\.\.?(?:/|$))[^\u0000-\u001f]*$"
 _QUERY_MASK = "^[A-Za-z0-9_.,]*$"
 
 
@@ -56,8 +59,8 @@ class Parameters:
         if parameter.many:
             notes["x-wildcard"] = True
             notes["description"] = "\n\n".join(filter(None, [notes.get("description"), 'May contain "/".']))
-        elif schema == {"type": "string"}:
-            schema = {"type": "string", "minLength": 1}
+        if schema == {"type": "string"}:
+            schema = {"type": "string", "pattern": _REST_OF_PATH if parameter.many else _PATH_SEGMENT}
         if parameter.field and parameter.field != name:
             notes["x-transcoding-field"] = parameter.field
         return {"name": name, "in": "path", "required": True, "schema": schema, **notes}
@@ -134,7 +137,8 @@ class Parameters:
                 continue
             if not path.leaf.is_repeated:
                 seen.add(header.lower())
-                note = f"Sets `{'.'.join(self._schemas.name(field) for field in path.fields)}`; quotes around it are dropped."
+                name = ".".join(self._schemas.name(field) for field in path.fields)
+                note = f"Sets `{name}`, quotes around it dropped; if that is given too, both must be equal."
                 yield {"name": header, "in": "header", "description": note, "schema": {"type": "string"}}
         if binding.route.kind == SERVER_STREAM:
             resume = message.fields_by_name.get(self._options.sse_id_field)

@@ -1,6 +1,7 @@
 """The document as a whole, and its operations. The rules are those of OpenAPI 3.1 and of google/api/http.proto."""
 
 import json
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
@@ -54,7 +55,7 @@ service Echo { rpc Kinds(kinds.v1.Kinds) returns (kinds.v1.Kinds); rpc Old(close
     return compile_protos(kinds=KINDS, closed=CLOSED, echo=echo)
 
 
-SETS = {
+SETS: dict[str, Callable[[], bytes]] = {
     "memorybox": memorybox,
     "every-kind": kinds,
     "streams": lambda: compile_contract(STREAMS),

@@ -54,8 +54,30 @@ def test_rest_of_a_path_may_contain_slashes() -> None:
     found = parameters(paths_of('get: "/v2/{id=**}"')["/v2/{id}"]["get"], "path")["id"]
 
     assert found["x-wildcard"] is True
-    assert found["schema"] == {"type": "string"}
     assert "/" in found["description"]
+
+
+@pytest.mark.parametrize(
+    ("text", "one", "rest"),
+    [
+        ("a", True, True),
+        ("a/b", True, True),
+        ("..a", True, True),
+        ("a.", True, True),
+        ("", False, True),
+        (".", False, False),
+        ("..", False, False),
+        ("a/../b", True, False),
+        ("a\nb", False, False),
+        ("€", True, True),
+    ],
+)
+def test_patterns_of_path_parameters_fit_what_is_served(text: str, *, one: bool, rest: bool) -> None:
+    segment = parameters(paths_of('get: "/v2/{id}"')["/v2/{id}"]["get"], "path")["id"]["schema"]["pattern"]
+    many = parameters(paths_of('get: "/v2/{id=**}"')["/v2/{id}"]["get"], "path")["id"]["schema"]["pattern"]
+
+    assert bool(re.search(segment, text)) is one
+    assert bool(re.search(many, text)) is rest
 
 
 def test_paths_that_differ_in_names_only_are_one_path() -> None:
