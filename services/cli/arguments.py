@@ -135,6 +135,12 @@ def _add_content(commands: Commands) -> None:
         default="paragraph",
         help="one memory a paragraph, or one a file; a line of JSON is always one",
     )
+    imports.add_argument(
+        "--ndjson", action="store_true", help="each PATH is a file that `memorybox export` wrote, kept whole, vectors too"
+    )
+    export = _add(commands, "export", "moving", "Write all of your own memories to a file, vectors included.")
+    export.add_argument("file", nargs="?", type=Path, metavar="FILE", help="where to; default standard output")
+    export.add_argument("--no-embeddings", action="store_true", help="leave the vectors out")
     search = _add(commands, "search", "search", "Find memories by meaning.")
     search.add_argument("text", nargs="+", metavar="TEXT", help="what to look for")
     search.add_argument("--mode", type=_mode, help="VECTOR, KEYWORD or HYBRID; default HYBRID")

@@ -19,6 +19,11 @@ from services.mesh.errors import BackendUnavailable, InvalidInput, MemoryBoxErro
 DEADLINE_S = 120
 _MARGIN_S = 10  # our own patience beyond the deadline that the server keeps
 UNAVAILABLE = 14  # google.rpc.Code
+NDJSON = "application/x-ndjson"
+MAX_LINE = 4 << 20  # what gRPC takes as one message
+_PASSING = frozenset({4, 10, UNAVAILABLE})  # deadline exceeded, aborted
+_STREAM_DEADLINE = {"Grpc-Timeout": "900S"}
+_STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_MARGIN_S, sock_read=60)
 
 
 class GatewayUnreachable(BackendUnavailable):
@@ -31,6 +36,16 @@ class RequestRefused(MemoryBoxError):
     """The gateway answered with an error; the message is its own."""
 
     reason = "REQUEST_REFUSED"
+
+
+class StreamBroke(MemoryBoxError):
+    """A stream ended before it was whole; *is_passing* says whether going on with it may help."""
+
+    reason = "STREAM_BROKE"
+
+    def __init__(self, message: str, *, is_passing: bool) -> None:
+        super().__init__(message)
+        self.is_passing = is_passing
 
 
 class NotUtf8(InvalidInput):
@@ -87,6 +102,37 @@ class Gateway:
             message = f"{self._unreachable()}: {error}"
             return Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"code": UNAVAILABLE, "message": message})
 
+    async def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """Yield the lines of an answer in NDJSON. Raises ``StreamBroke`` if it is not whole."""
+        headers = {"Accept": NDJSON, **_STREAM_DEADLINE}
+        asking = self._http.get(
+            f"{self.url}{path}", params=query, headers=headers, timeout=_STREAM_TIMEOUT, read_bufsize=MAX_LINE
+        )
+        try:
+            async with asking as answer:
+                if answer.status != HTTPStatus.OK:
+                    raise _broken(_json_object(await answer.read()), answer.status)
+                async for line in answer.content:
+                    if line.startswith(b'{"error":'):
+                        raise _broken(orjson.loads(line)["error"], HTTPStatus.SERVICE_UNAVAILABLE)
+                    yield line
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+            raise StreamBroke(f"the stream broke off: {error}", is_passing=True) from error
+
+    async def upload(self, path: str, lines: AsyncIterator[bytes]) -> dict[str, Any]:
+        """Send *lines* as NDJSON and return the answer's JSON. Raises ``StreamBroke``."""
+        headers = {"Content-Type": NDJSON, **_STREAM_DEADLINE}
+        try:
+            async with self._http.post(
+                f"{self.url}{path}", data=lines, headers=headers, timeout=_STREAM_TIMEOUT
+            ) as answer:
+                body = _json_object(await answer.read())
+                if answer.status != HTTPStatus.OK:
+                    raise _broken(body, answer.status)
+                return body
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+            raise StreamBroke(f"the stream broke off: {error}", is_passing=True) from error
+
     async def require(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer's JSON, or raise ``GatewayUnreachable`` or ``RequestRefused``."""
         await self.greet()
@@ -110,6 +156,11 @@ async def open_gateway(environ: Mapping[str, str]) -> AsyncIterator[Gateway]:
     limit = aiohttp.ClientTimeout(total=DEADLINE_S + _MARGIN_S)
     async with aiohttp.ClientSession(headers=headers, timeout=limit) as http:
         yield Gateway(http, public_url(environ))
+
+
+def _broken(status: Mapping[str, Any], http_status: int) -> StreamBroke:
+    message = status.get("message") or f"the gateway answered with HTTP status {http_status}"
+    return StreamBroke(str(message), is_passing=status.get("code") in _PASSING)
 
 
 def _json_object(data: bytes) -> dict[str, Any]:

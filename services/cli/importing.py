@@ -10,6 +10,7 @@ from pathlib import Path
 
 from services.cli.client import open_gateway
 from services.cli.documents import Fault, Item, Manner, find_files, read_items
+from services.cli.moving import run_import
 from services.cli.output import print_json
 from services.cli.upload import Counts, ImportInterrupted, Uploader, batches
 
@@ -25,6 +26,8 @@ class _Progress:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Import; the exit code is 1 when something could not be kept, and 130 when it was interrupted."""
+    if arguments.ndjson:
+        return run_import(arguments, environ)
     manner = Manner(arguments.bucket, tuple(dict.fromkeys(arguments.tag)), arguments.chunk == "paragraph")
     files, skipped = find_files(arguments.paths)
     counts = Counts()

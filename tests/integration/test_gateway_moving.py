@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from memorybox.memory.v1 import memory_pb2
+from services.cli.entry import run
 from services.cli.grants import standard_keys
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.mesh.channels import GatewayCredentials
@@ -167,3 +168,72 @@ async def test_gateway_that_leaves_tells_the_clients_of_streams_to_come_back(her
     status = json.loads(event["data"])
     assert status["code"] == 14
     assert any("RetryInfo" in detail["@type"] for detail in status["details"])
+
+
+def command(here: Site, *words: str) -> "asyncio.Future[int]":
+    """Run the command line against *here*."""
+    environ = {"MEMORYBOX_HTTP_PORT": str(here.edge.port), "MEMORYBOX_USER": "ann"}
+    return asyncio.ensure_future(asyncio.to_thread(run, words, environ))
+
+
+async def test_commands_move_all_memories_by_a_file(
+    here: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(3):
+        await here.world.ann.create(f"tea {n}")
+    file = tmp_path / "memories.ndjson"
+    code = await command(here, "export", str(file))
+    exported = await here.lines("/v1/memories:export?includeEmbeddings=true")
+
+    async with site(tmp_path / "there") as there:
+        first = await command(there, "import", "--ndjson", str(file))
+        again = await command(there, "import", "--ndjson", str(file), "--json")
+        copy = await there.lines("/v1/memories:export?includeEmbeddings=true")
+
+    output = capsys.readouterr()
+    assert (code, first, again) == (0, 0, 0)
+    assert [line["memory"] for line in copy] == [line["memory"] for line in exported]
+    assert output.out.startswith("3 imported, 0 failed\n")
+    assert json.loads(output.out.partition("\n")[2]) == {"imported": 3, "failed": 0, "errors": []}
+    assert not await asyncio.to_thread(file.with_name(file.name + ".part").exists)
+
+
+async def test_import_command_names_the_lines_that_were_refused(
+    here: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "memories.ndjson"
+    file.write_text('{"memory": {"content": "tea"}}\n{"memory": {"content": ""}}\n')
+
+    code = await command(here, "import", "--ndjson", str(file))
+
+    output = capsys.readouterr()
+    assert code == 1
+    assert output.out == "1 imported, 1 failed\n"
+    assert f"{file}:2: memory.content must be" in output.err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "cannot read"), ("# notes\n", "is not an export")], ids=["absent", "markdown"]
+)
+async def test_import_command_refuses_what_is_no_export(
+    here: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, said: str
+) -> None:
+    file = tmp_path / "memories.ndjson"
+    if content is not None:
+        file.write_text(content)
+
+    code = await command(here, "import", "--ndjson", str(file))
+
+    assert code == 1
+    assert said in capsys.readouterr().err
+
+
+async def test_export_command_writes_to_standard_output(here: Site, capfdbinary: Any) -> None:
+    await here.world.ann.create("tea")
+
+    code = await command(here, "export", "--no-embeddings")
+
+    lines = capfdbinary.readouterr().out.splitlines()
+    assert code == 0
+    assert [json.loads(line)["memory"]["content"] for line in lines] == ["tea"]
+    assert json.loads(lines[0])["memory"]["embedding"] == []
