@@ -11,18 +11,39 @@ ALLOWED = frozenset(
     {
         "accept-encoding",
         "authorization",
+        "connect-accept-encoding",
+        "connect-content-encoding",
+        "connect-protocol-version",
+        "connect-timeout-ms",
         "content-type",
+        "grpc-accept-encoding",
+        "grpc-encoding",
         "grpc-timeout",
         "idempotency-key",
         "if-match",
         "last-event-id",
         "traceparent",
+        "x-grpc-web",
         "x-memorybox-roles",
         "x-memorybox-user",
         "x-request-id",
+        "x-user-agent",
     }
 )
-_EXPOSED = ("Content-Encoding", "ETag", "Retry-After", "Traceparent", "X-Request-Id")
+_EXPOSED = (
+    "Connect-Content-Encoding",
+    "Content-Encoding",
+    "ETag",
+    "Grpc-Encoding",
+    "Grpc-Message",
+    "Grpc-Status",
+    "Grpc-Status-Details-Bin",
+    "Retry-After",
+    "Traceparent",
+    "X-Request-Id",
+)
+# Metadata of backends; exposed by name, as a wildcard means nothing to requests with credentials.
+_EXPOSED_PREFIXES = ("grpc-metadata-", "grpc-trailer-", "trailer-")
 
 
 class Cors:
@@ -43,7 +64,8 @@ class Cors:
         origin = request.get("Origin", "")
         if origin.lower() in self._origins:
             response["Access-Control-Allow-Origin"] = origin
-            response["Access-Control-Expose-Headers"] = ", ".join(_EXPOSED)
+            metadata = [name for name in response if name.lower().startswith(_EXPOSED_PREFIXES)]
+            response["Access-Control-Expose-Headers"] = ", ".join([*_EXPOSED, *dict.fromkeys(metadata)])
             # Pages of listed origins may embed answers; `same-origin` would make browsers drop them.
             response["Cross-Origin-Resource-Policy"] = "cross-origin"
 

@@ -17,7 +17,7 @@ from services.gateway.edge.headers import secure
 from services.gateway.edge.limits import BodyPace, InFlight, paced_body
 from services.gateway.edge.pages import PROBES, Page, Pages
 from services.gateway.edge.refusals import reason_of, refuse
-from services.gateway.transcoder import CallContext, HttpError, Match, Transcoder, error_response, from_aiohttp
+from services.gateway.transcoder import CallContext, HttpError, Match, Transcoder, from_aiohttp
 from services.gateway.transcoder.calls import Channel
 from services.gateway.transcoder.rules import BIDI, CLIENT_STREAM
 from services.mesh.errors import MemoryBoxError
@@ -122,29 +122,33 @@ class Front:
         return response
 
     def _refused(self, error: Exception, request: web.Request, exchange: Exchange) -> web.Response:
+        told = self._told(error, exchange)
+        response = self._behind.transcoder.refused(request, told)
+        if response.headers.get("Connection") == "close":
+            response.force_close()
+        if told.http_status == _TOO_SLOW and isinstance(request.protocol, EdgeConnection):
+            request.protocol.stop_reading()
+        return response
+
+    def _told(self, error: Exception, exchange: Exchange) -> HttpError:
+        """Return what callers may know of *error*."""
         if isinstance(error, HttpError):
             exchange.reason = reason_of(error)
-            response = error.response(self._behind.transcoder.codec)
-            if response.headers.get("Connection") == "close":
-                response.force_close()
-            if error.http_status == _TOO_SLOW and isinstance(request.protocol, EdgeConnection):
-                request.protocol.stop_reading()
-            return response
+            return error
         if isinstance(error, MemoryBoxError):
             return self._cannot_call(error, exchange)
         if isinstance(error, web.HTTPException):
-            return from_aiohttp(error).response(self._behind.transcoder.codec)
+            return from_aiohttp(error)
         log.error("unhandled error", exc_info=error)
-        internal = refuse(500, f"internal error (request {exchange.trace_id})", reason="INTERNAL")
-        return internal.response(self._behind.transcoder.codec)
+        return refuse(500, f"internal error (request {exchange.trace_id})", reason="INTERNAL")
 
-    def _cannot_call(self, error: MemoryBoxError, exchange: Exchange) -> web.Response:
+    @staticmethod
+    def _cannot_call(error: MemoryBoxError, exchange: Exchange) -> HttpError:
         exchange.reason = error.reason
         if isinstance(error, KeysMissing | KeyNotFound):
             log.error("cannot sign calls: %s", error)
-            busy = refuse(503, "the gateway cannot vouch for callers", reason=error.reason, retry_after_s=1)
-            return busy.response(self._behind.transcoder.codec)
-        return error_response(to_status(error), codec=self._behind.transcoder.codec)
+            return refuse(503, "the gateway cannot vouch for callers", reason=error.reason, retry_after_s=1)
+        return HttpError(to_status(error))
 
     async def _serve(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
         if request.method == "CONNECT":

@@ -154,7 +154,7 @@ class ConnectUnary(_Connect):
         await compress(request, response, self._options)
         return response
 
-    async def failure(self, error: HttpError) -> web.Response:
+    def failure(self, error: HttpError) -> web.Response:
         """Return the error as JSON with the HTTP status that it has for every client."""
         if error.http_status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
             return _without_body(error)
@@ -235,7 +235,7 @@ class ConnectStream(_Connect):
         """Return a stream of one message."""
         return whole(self, await self.part(data) + self.end(None, trailers), headers)
 
-    async def failure(self, error: HttpError) -> web.Response:
+    def failure(self, error: HttpError) -> web.Response:
         """Return a stream that ends before its first message; of an unknown type nobody could read even that."""
         if error.http_status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
             return _without_body(error)

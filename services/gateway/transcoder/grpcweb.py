@@ -54,7 +54,7 @@ class GrpcWeb:
         """Return a message and the trailers."""
         return whole(self, await self.part(data) + self.end(None, trailers), headers)
 
-    async def failure(self, error: HttpError) -> web.Response:
+    def failure(self, error: HttpError) -> web.Response:
         """Return the trailers alone."""
         response = whole(self, self.end(error, error.trailers))
         if not self._coding.understood:

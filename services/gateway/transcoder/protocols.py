@@ -49,7 +49,7 @@ class Face(Protocol):
     async def answer(self, request: web.Request, data: bytes, headers: Pairs, trailers: Pairs) -> web.Response:
         """Return the whole answer of a method with one response."""
 
-    async def failure(self, error: HttpError) -> web.Response:
+    def failure(self, error: HttpError) -> web.Response:
         """Return the whole answer of a request that failed."""
 
     async def part(self, data: bytes) -> bytes:

@@ -110,12 +110,12 @@ class Transcoder:
         """End all server streams with UNAVAILABLE, so that clients reconnect; for a graceful stop."""
         self._server.end_streams()
 
-    async def refused(self, request: web.BaseRequest, error: HttpError) -> web.Response:
+    def refused(self, request: web.BaseRequest, error: HttpError) -> web.Response:
         """Return *error* as the client of *request* reads it, after ``match_request``: in its protocol or as JSON."""
         face: Face | None = request.get(FACE)
         if face is None:
             return error.response(self.codec)
-        response = await face.failure(error)
+        response = face.failure(error)
         if error.http_status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or ("Connection", "close") in error.headers:
             response.force_close()  # the rest of the body is not worth reading
         return response
@@ -130,7 +130,7 @@ class Transcoder:
             else:
                 response = await self._server.serve(request, call, match)
         except HttpError as error:
-            response = await self.refused(request, error)
+            response = self.refused(request, error)
         if not request.content.is_eof() and not response.prepared:
             response.force_close()  # the answer came before the body ended
         return response

@@ -39,6 +39,25 @@ def test_preflight_grants_known_headers_only() -> None:
     assert granted["Access-Control-Allow-Methods"] == "GET, POST"
 
 
+def test_preflight_grants_the_headers_of_rpc_clients() -> None:
+    names = ["x-grpc-web", "x-user-agent", "grpc-timeout", "connect-protocol-version", "connect-timeout-ms"]
+    asked = CIMultiDict({"Origin": ORIGIN, "Access-Control-Request-Headers": ",".join(names)})
+
+    granted = Cors([ORIGIN]).preflight(asked, ["POST"])
+
+    assert granted["Access-Control-Allow-Headers"].split(", ") == names
+
+
+def test_metadata_of_an_answer_are_exposed() -> None:
+    headers = CIMultiDict({"Trailer-X-Cost": "5", "Grpc-Metadata-X": "1", "Secret": "s"})
+
+    Cors([ORIGIN]).allow(CIMultiDict(Origin=ORIGIN), headers)
+
+    exposed = headers["Access-Control-Expose-Headers"].split(", ")
+    assert {"Trailer-X-Cost", "Grpc-Metadata-X", "Grpc-Status"} <= set(exposed)
+    assert "Secret" not in exposed
+
+
 def test_only_asking_options_are_preflights() -> None:
     cors = Cors([ORIGIN])
     asking = CIMultiDict({"Origin": ORIGIN, "Access-Control-Request-Method": "POST"})
