@@ -34,6 +34,7 @@ from services.memory.domain.reading import Reading
 from services.memory.domain.related import Related
 from services.memory.domain.searches import Searches
 from services.memory.domain.subject_data import SubjectData
+from services.memory.domain.superseding import Superseding
 from services.memory.domain.watching import Watches
 from services.memory.rpc import MemoryServicer, MemoryUseCases
 from services.memory.rpc.audit import AuditServicer
@@ -133,6 +134,7 @@ def service(
     use_cases = MemoryUseCases(
         memories=Memories(store, embedder),
         history=History(store, embedder),
+        superseding=Superseding(store, embedder),
         reading=Reading(store),
         searches=Searches(store, embedder),
         related=Related(store, embedder),

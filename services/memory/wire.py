@@ -161,13 +161,17 @@ def time_from_proto(memory: pb.Memory, name: str, prefix: str = "memory.") -> da
     """Return the time in field *name*, None when unset; raises ``InvalidInput`` outside the calendar."""
     if not memory.HasField(name):  # type: ignore[arg-type]
         return None
-    stamp: Timestamp = getattr(memory, name)
+    return moment_from_proto(getattr(memory, name), f"{prefix}{name}")
+
+
+def moment_from_proto(stamp: Timestamp, field: str) -> datetime:
+    """Return *stamp* in whole microseconds; raise ``InvalidInput`` naming *field* for a time outside the calendar."""
     if not 0 <= stamp.nanos <= MAX_NANOS:
-        raise _fault(f"{prefix}{name}", f"must have nanos from 0 to {MAX_NANOS}")
+        raise _fault(field, f"must have nanos from 0 to {MAX_NANOS}")
     try:
         return EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
     except OverflowError:
-        raise _fault(f"{prefix}{name}", "must be from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z") from None
+        raise _fault(field, "must be from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z") from None
 
 
 def _fault(field: str, description: str) -> InvalidInput:

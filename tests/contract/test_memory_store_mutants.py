@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -29,6 +29,7 @@ from tests.contract import test_memory_store_history as history
 from tests.contract import test_memory_store_isolation as isolation
 from tests.contract import test_memory_store_parts as parts
 from tests.contract import test_memory_store_search as searching
+from tests.contract import test_memory_store_validity as validity
 from tests.support.memories import EAST, hybrid_search, vector_search
 from tests.support.model_store import ModelMemoryStore, Record
 
@@ -246,6 +247,35 @@ class NamesTheFirstPart(ModelMemoryStore):
         return replace(page, hits=tuple(replace(hit, matched_part=hit.matched_part and first) for hit in page.hits))
 
 
+class ForgetsValidity(ModelMemoryStore):
+    """Lists and finds what does not hold at the moment."""
+
+    async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
+        return await super().list(caller, replace(plan, valid_at=None))
+
+    async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
+        return await super().search(caller, replace(plan, valid_at=None))
+
+
+class HoldsTooLong(ModelMemoryStore):
+    """Takes the end of a validity for a part of it."""
+
+    async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
+        earlier = plan.valid_at and plan.valid_at - timedelta(microseconds=1)
+        return await super().list(caller, replace(plan, valid_at=earlier))
+
+
+class RepeatsUnits(ModelMemoryStore):
+    """Does the rest of a repeated unit again."""
+
+    def _repetition(self, work: UnitOfWork) -> Memory | None:
+        return None
+
+
+async def _search_by_validity(store: MemoryStore) -> None:
+    await validity.test_search_finds_what_holds_at_the_moment(store, vector_search(EAST))
+
+
 async def _bit_identity(store: MemoryStore) -> None:
     await isolation.test_other_owners_writes_leave_scores_bit_identical(store, hybrid_search("tea password", EAST))
 
@@ -276,6 +306,10 @@ MUTANTS: list[tuple[type[ModelMemoryStore], Promise]] = [
     (KeepsTheClaimFree, history.test_undelete_takes_the_external_id_back_or_is_refused),
     (NamesHiddenIds, batches.test_batch_ends_early_and_names_the_visible_rest),
     (SortsBatches, batches.test_batch_keeps_the_order_asked_and_leaves_out_what_is_absent),
+    (ForgetsValidity, validity.test_list_holds_what_holds_at_the_moment),
+    (ForgetsValidity, _search_by_validity),
+    (HoldsTooLong, validity.test_list_holds_what_holds_at_the_moment),
+    (RepeatsUnits, validity.test_repeated_unit_does_nothing_and_returns_what_it_made),
     (CountsTheWholeBucket, batches.test_count_is_of_the_selection),
     (ForgetsParts, parts.test_content_is_found_by_any_of_its_parts),
     (ForgetsParts, parts.test_threshold_and_min_score_weigh_the_best_part),

@@ -80,6 +80,7 @@ PLANS = st.builds(
     embedding=st.none() | EMBEDDINGS,
     min_score=st.sampled_from([None, None, 0.5]),
     bucket=st.sampled_from([None, None, "x"]),
+    valid_at=st.none() | SECONDS.map(lambda after: NOW + after),
     snapshot=st.none() | st.integers(0, 20),
     max_bytes=st.sampled_from([1, 30, 10_000]),
 )

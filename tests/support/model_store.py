@@ -81,6 +81,9 @@ class ModelMemoryStore:
 
     async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
         before = dict(self.records), dict(self.former), self.seq
+        repeated = self._repetition(work)
+        if repeated is not None:
+            return (repeated,)
         try:
             return tuple(self.change(work.caller, change) for change in work.changes)
         except MemoryBoxError:
@@ -88,6 +91,14 @@ class ModelMemoryStore:
             raise
         finally:
             self.feed.settle()
+
+    def _repetition(self, work: UnitOfWork) -> Memory | None:
+        for change in work.changes if len(work.changes) > 1 else ():
+            if isinstance(change, Create) and change.request_hash is not None:
+                known = self.records.get(change.memory.memory_id)
+                if known is not None and known.memory.owner_user == work.caller.user:
+                    return repeated(change, known)
+        return None
 
     def change(self, caller: Caller, change: Change) -> Memory:
         """Make one change and note it."""
@@ -118,10 +129,7 @@ class ModelMemoryStore:
             raise NotOwner("not yours")
         known = self.records.get(memory.memory_id)
         if known is not None:
-            same = change.request_hash is not None and known.request_hash == change.request_hash
-            if not same or known.memory.owner_user != memory.owner_user:
-                raise RequestIdReused("reused")
-            return known.memory
+            return repeated(change, known)
         self._check_external_id(memory)
         self._check_vector(change.embedding)
         self.seq += 1
@@ -229,7 +237,7 @@ class ModelMemoryStore:
     async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
         visible = [record.memory for record in self._all_visible(caller, plan.now, plan.snapshot)]
         rows = sorted(
-            (m for m in visible if plan.bucket in (None, m.bucket) and interpret(plan.filter, m)),
+            (memory for memory in visible if is_meant(memory, plan)),
             key=lambda m: (m.created_at, m.memory_id),
         )
         rows.reverse()
@@ -241,11 +249,7 @@ class ModelMemoryStore:
 
     async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
         existing = self._all_visible(caller, plan.now, plan.snapshot)
-        eligible = [
-            record
-            for record in existing
-            if plan.bucket in (None, record.memory.bucket) and interpret(plan.filter, record.memory)
-        ]
+        eligible = [record for record in existing if is_meant(record.memory, plan)]
         if plan.embedding is not None and any(record.embedding.space == plan.embedding.space for record in eligible):
             self._check_vector(plan.embedding)
         wanted = max(plan.top_k, 100)
@@ -293,7 +297,15 @@ class ModelMemoryStore:
         return SearchPage(tuple(page), more, snapshot, len(near) - len(dense), len(hits) - len(kept))
 
 
-def is_meant(memory: Memory, chosen: Selection) -> bool:
+def repeated(change: Create, known: Record) -> Memory:
+    """Return what *change* made before, if it is the same."""
+    same = change.request_hash is not None and known.request_hash == change.request_hash
+    if not same or known.memory.owner_user != change.memory.owner_user:
+        raise RequestIdReused("reused")
+    return known.memory
+
+
+def is_meant(memory: Memory, chosen: Selection | ListPlan | SearchPlan) -> bool:
     """Tell whether *memory* is in the bucket, holds at the time and passes the filter."""
     holds = chosen.valid_at is None or memory.holds_at(chosen.valid_at)
     return holds and chosen.bucket in (None, memory.bucket) and interpret(chosen.filter, memory)

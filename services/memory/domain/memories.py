@@ -102,22 +102,39 @@ class Memories:
         return await self._store.get_embedding(caller, required_id(memory_id), self._clock())
 
     async def list_page(
-        self, caller: Caller, *, page_size: int, page_token: str, bucket: str, filter_text: str = ""
+        self,
+        caller: Caller,
+        *,
+        page_size: int,
+        page_token: str,
+        bucket: str,
+        filter_text: str = "",
+        any_validity: bool = False,
     ) -> MemoryPage:
-        """Return one page, newest first. Raises ``InvalidInput``, ``InvalidFilter``, ``InvalidPageToken``."""
+        """Return one page of what holds now, or with *any_validity* of everything, newest first.
+
+        Raises ``InvalidInput``, ``InvalidFilter``, ``InvalidPageToken``.
+        """
         limit = bounded("page_size", page_size, DEFAULT_PAGE, MAX_PAGE)
         now = self._clock()
-        request = {"rpc": "ListMemories", "bucket": bucket, "filter": filter_text}
-        plan = ListPlan(limit=limit, now=now, bucket=bucket or None, filter=parse(filter_text))
+        request = {"rpc": "ListMemories", "bucket": bucket, "filter": filter_text, "any_validity": any_validity}
+        valid_at = None if any_validity else now
+        plan = ListPlan(limit=limit, now=now, bucket=bucket or None, filter=parse(filter_text), valid_at=valid_at)
         if page_token:
             state = self._pager.open(page_token, caller, request, now)
             after = (datetime.fromisoformat(state["created_at"]), state["memory_id"])
-            plan = replace(plan, after=after, snapshot=state["snapshot"])
+            first = state["valid_at"] and datetime.fromisoformat(state["valid_at"])  # all pages show one moment
+            plan = replace(plan, after=after, snapshot=state["snapshot"], valid_at=first)
         page = await self._store.list(caller, plan)
         if not page.more:
             return MemoryPage(page.memories, "")
         last = page.memories[-1]
-        state = {"created_at": last.created_at.isoformat(), "memory_id": last.memory_id, "snapshot": page.snapshot}
+        state = {
+            "created_at": last.created_at.isoformat(),
+            "memory_id": last.memory_id,
+            "snapshot": page.snapshot,
+            "valid_at": plan.valid_at and plan.valid_at.isoformat(),
+        }
         return MemoryPage(page.memories, self._pager.seal(caller, request, state, now))
 
     async def update(self, caller: Caller, memory_id: str, change: Callable[[Memory], Draft], etag: str) -> Memory:

@@ -70,7 +70,11 @@ Change = Create | Replace | Delete | Undelete
 
 @dataclass(frozen=True, slots=True)
 class UnitOfWork:
-    """Changes that become durable together or not at all, made by *caller*, with the event of the call that they are part of."""
+    """Changes that become durable together or not at all, made by *caller*, with the event of the call that they are part of.
+
+    If one of several changes is a repeated ``Create`` (of the caller's own, with a *request_hash*), the whole unit is a repetition:
+    nothing of it is done, and that memory alone is its result.
+    """
 
     caller: Caller
     changes: tuple[Change, ...]
@@ -81,7 +85,7 @@ class UnitOfWork:
 class ListPlan:
     """One page of the memories that the caller may see, newest first: by (created_at, memory_id) descending.
 
-    *after* is the last row of the page before. *snapshot* is a store's commit number: rows created later stay out.
+    *valid_at* leaves out what does not hold at that moment. *after* is the last row of the page before. *snapshot* is a store's commit number: rows created later stay out.
     *max_bytes* ends a page early by the sum of ``Memory.size_bytes``; at least one row is always returned.
     """
 
@@ -89,6 +93,7 @@ class ListPlan:
     now: datetime
     bucket: str | None = None
     filter: Filter = EVERYTHING
+    valid_at: datetime | None = None
     after: tuple[datetime, str] | None = None
     snapshot: int | None = None
     max_bytes: int = 3 << 20
@@ -110,6 +115,7 @@ class SearchPlan:
     *embedding* is None in KEYWORD mode, unless cosines are wanted for *min_score*. *terms* are the query's tokens (``keyword.tokenize``), empty in VECTOR mode.
     Dense candidates below *threshold* are cut. *min_score* (explicit) also cuts every hit whose cosine is lower or unknown.
     Each ranking gives its best ``max(top_k, 100)`` candidates to the fusion. Hits ``[offset, offset + limit)`` of the first *top_k* are returned.
+    *valid_at* leaves out what does not hold at that moment; keyword statistics count it all the same.
     Equal ranks are ordered by created_at descending, then memory_id, so that pages repeat exactly.
     """
 
@@ -124,6 +130,7 @@ class SearchPlan:
     min_score: float | None = None
     bucket: str | None = None
     filter: Filter = EVERYTHING
+    valid_at: datetime | None = None
     snapshot: int | None = None
     max_bytes: int = 3 << 20
 

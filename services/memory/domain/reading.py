@@ -26,7 +26,8 @@ class Reading:
         wanted = [required_id(memory_id, f"memory_ids[{place}]") for place, memory_id in enumerate(memory_ids)]
         return await self._store.get_many(caller, list(dict.fromkeys(wanted)), self._clock())
 
-    async def count(self, caller: Caller, *, bucket: str, filter_text: str) -> int:
-        """Return how many memories *caller* may see that lie in the bucket and pass the filter. Raises ``InvalidFilter``."""
-        selection = Selection(bucket or None, parse(filter_text))
-        return await self._store.count(caller, self._clock(), selection)
+    async def count(self, caller: Caller, *, bucket: str, filter_text: str, any_validity: bool = False) -> int:
+        """Return how many memories *caller* may see that lie in the bucket, pass the filter and hold now. Raises ``InvalidFilter``."""
+        now = self._clock()
+        selection = Selection(bucket or None, parse(filter_text), None if any_validity else now)
+        return await self._store.count(caller, now, selection)

@@ -48,6 +48,7 @@ class Related:
             limit=top_k + 1,
             threshold=await self._threshold(asked),
             embedding=embedding,
+            valid_at=now,
             min_score=asked.min_score,
             max_bytes=MAX_ANSWER_BYTES + own.size_bytes,
         )

@@ -49,6 +49,8 @@ class Search:
     mode: SearchMode = SearchMode.HYBRID
     bucket: str = ""
     filter_text: str = ""
+    as_of: datetime | None = None
+    any_validity: bool = False
     query_vector: tuple[float, ...] = ()
 
     @property
@@ -66,6 +68,8 @@ class Search:
             "mode": self.mode,
             "bucket": self.bucket,
             "filter": self.filter_text,
+            "as_of": self.as_of,
+            "any_validity": self.any_validity,
             "query_vector": self.query_vector,
         }
 
@@ -124,6 +128,7 @@ class Searches:
             min_score=search.min_score,
             bucket=search.bucket or None,
             filter=meaning,
+            valid_at=_valid_at(search, state, now),
             snapshot=state.get("snapshot"),
         )
         page = await self._store.search(caller, plan)
@@ -170,7 +175,9 @@ class Searches:
         offset = plan.offset + len(page.hits)
         if not page.more or offset >= plan.top_k:
             return ""
-        state = {"offset": offset, "snapshot": page.snapshot, "vectorless": plan.embedding is None}
+        valid_at = plan.valid_at and plan.valid_at.isoformat()
+        vectorless = plan.embedding is None
+        state = {"offset": offset, "snapshot": page.snapshot, "vectorless": vectorless, "valid_at": valid_at}
         return self._pager.seal(caller, search.binding(), state, plan.now)
 
 
@@ -179,6 +186,13 @@ def _threshold(search: Search, space: EmbeddingSpace | None) -> float:
     if search.min_score is not None:
         return search.min_score
     return space.threshold if space else 1.0
+
+
+def _valid_at(search: Search, state: Json, now: datetime) -> datetime | None:
+    """Return the moment at which hits must hold, the same for all pages; None: they need not."""
+    if search.any_validity:
+        return None
+    return datetime.fromisoformat(state["valid_at"]) if state else search.as_of or now
 
 
 def _warnings(search: Search, plan: SearchPlan) -> tuple[str, ...]:
@@ -193,6 +207,8 @@ def _highlights(hit: SearchHit, terms: tuple[str, ...]) -> tuple[tuple[int, int]
 
 def _check(search: Search) -> None:
     violations = []
+    if search.any_validity and search.as_of is not None:
+        violations.append(Violation("any_validity", "must not be set with as_of"))
     by_vector_alone = search.mode is SearchMode.VECTOR and search.query_vector
     if not search.query and not by_vector_alone:
         violations.append(Violation("query", f"must be 1 to {MAX_QUERY_LENGTH} code points"))

@@ -11,12 +11,14 @@ from services.memory.domain.moving import Exports
 from services.memory.domain.reading import Reading
 from services.memory.domain.related import Related
 from services.memory.domain.searches import Searches
+from services.memory.domain.superseding import Superseding
 from services.memory.domain.watching import Watches
 from services.memory.rpc.finding import FindingRpcs
 from services.memory.rpc.history import HistoryRpcs
 from services.memory.rpc.moving import MovingRpcs
 from services.memory.rpc.reading import ReadingRpcs
 from services.memory.rpc.records import RecordRpcs
+from services.memory.rpc.superseding import SupersedingRpcs
 from services.memory.rpc.watching import WatchingRpcs
 
 
@@ -26,6 +28,7 @@ class MemoryUseCases:
 
     memories: Memories
     history: History
+    superseding: Superseding
     reading: Reading
     searches: Searches
     related: Related
@@ -35,13 +38,21 @@ class MemoryUseCases:
 
 
 class MemoryServicer(
-    RecordRpcs, HistoryRpcs, ReadingRpcs, FindingRpcs, MovingRpcs, WatchingRpcs, pb_grpc.MemoryServiceServicer
+    RecordRpcs,
+    HistoryRpcs,
+    SupersedingRpcs,
+    ReadingRpcs,
+    FindingRpcs,
+    MovingRpcs,
+    WatchingRpcs,
+    pb_grpc.MemoryServiceServicer,
 ):
     """What this version of MemoryService does; the rest of the contract answers UNIMPLEMENTED."""
 
     def __init__(self, use_cases: MemoryUseCases) -> None:
         self._memories = use_cases.memories
         self._history = use_cases.history
+        self._superseding = use_cases.superseding
         self._reading = use_cases.reading
         self._searches = use_cases.searches
         self._batch_searches = BatchSearches(use_cases.searches)

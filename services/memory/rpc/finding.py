@@ -9,7 +9,7 @@ from services.memory.domain.batch_searches import BatchSearches
 from services.memory.domain.ports import SearchMode
 from services.memory.domain.related import Likeness, Related
 from services.memory.domain.searches import Found, Highlighted, Search, Searches
-from services.memory.wire import memory_to_proto
+from services.memory.wire import memory_to_proto, moment_from_proto
 from services.mesh.errors import InvalidInput, MemoryBoxError, Violation
 from services.mesh.interceptors import caller
 from services.mesh.status import to_status
@@ -76,6 +76,8 @@ def _search_from_proto(request: search_pb2.SearchMemoriesRequest) -> Search:
         mode=_mode_from_proto(request.mode),
         bucket=request.bucket,
         filter_text=request.filter,
+        as_of=moment_from_proto(request.as_of, "as_of") if request.HasField("as_of") else None,
+        any_validity=request.any_validity,
         query_vector=tuple(request.query_vector),
     )
 

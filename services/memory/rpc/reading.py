@@ -27,5 +27,10 @@ class ReadingRpcs:
         )
 
     async def CountMemories(self, request: pb.CountMemoriesRequest, context: "Context") -> pb.CountMemoriesResponse:
-        count = await self._reading.count(caller(context), bucket=request.bucket, filter_text=request.filter)
+        count = await self._reading.count(
+            caller(context),
+            bucket=request.bucket,
+            filter_text=request.filter,
+            any_validity=request.any_validity,
+        )
         return pb.CountMemoriesResponse(count=count)

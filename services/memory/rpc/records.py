@@ -48,6 +48,7 @@ class RecordRpcs:
             page_token=request.page_token,
             bucket=request.bucket,
             filter_text=request.filter,
+            any_validity=request.any_validity,
         )
         return pb.ListMemoriesResponse(
             memories=[memory_to_proto(memory) for memory in page.memories], next_page_token=page.next_page_token

@@ -1,12 +1,14 @@
 """Batches, counts, batch searches and related memories over real gRPC and each store."""
 
+from typing import Any
+
 from memorybox.memory.v1 import memory_pb2, search_pb2
 from memorybox.memory.v1 import memory_service_pb2 as pb
 from tests.support.clients import refusal
 from tests.support.memory import Client, World
 
 
-async def count(client: Client, **fields: str) -> int:
+async def count(client: Client, **fields: Any) -> int:
     answer: pb.CountMemoriesResponse = await client.CountMemories(pb.CountMemoriesRequest(**fields))
     return answer.count
 

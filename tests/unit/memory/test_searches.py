@@ -84,7 +84,8 @@ async def test_hybrid_search_gives_the_store_words_and_vector() -> None:
 
     assert bench.plan.embedding is not None
     assert bench.plan == SearchPlan(
-        SearchMode.HYBRID, NOW, top_k=10, limit=10, threshold=SPACE.threshold, terms=("green", "tea"), embedding=bench.plan.embedding
+        SearchMode.HYBRID, NOW, top_k=10, limit=10, threshold=SPACE.threshold,
+        valid_at=NOW, terms=("green", "tea"), embedding=bench.plan.embedding
     )  # fmt: skip
     assert np.array_equal(bench.plan.embedding.vector, vector_of("green tea"))
     assert bench.embedder.asked == [(("green tea",), InputKind.QUERY)]

@@ -115,6 +115,9 @@ class ChangeWriter:
 
     def apply(self, prepared: PreparedWork) -> list[Outcome]:
         """Apply a unit of work. On an error the caller rolls back and resets ``seq``."""
+        repeated = self._repetition(prepared.work)
+        if repeated is not None:
+            return [repeated]
         outcomes = []
         caller = prepared.work.caller
         for change, text in zip(prepared.work.changes, prepared.texts, strict=True):
@@ -130,6 +133,17 @@ class ChangeWriter:
                 case Undelete():
                     outcomes.append(self._undelete(caller, change))
         return outcomes
+
+    def _repetition(self, work: UnitOfWork) -> Outcome | None:
+        """Return the memory that the unit made before, if it is repeated."""
+        if len(work.changes) == 1:  # a create tells by itself
+            return None
+        for change in work.changes:
+            if isinstance(change, Create) and change.request_hash is not None:
+                known = read_by_id(self._connection, change.memory.memory_id)
+                if known is not None and known.memory.owner_user == work.caller.user:
+                    return self._repeat(change, known)
+        return None
 
     def _create(self, caller: Caller, change: Create, text: PreparedText) -> Outcome:
         memory = replace(change.memory, embedding_space=change.embedding.space)

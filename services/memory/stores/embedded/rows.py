@@ -61,7 +61,7 @@ _FETCH = f"""
 _KEYS = f"""
   SELECT m.created_at, m.memory_id, m.doc, m.size_bytes FROM memories m
   WHERE m.partition_id = :partition AND {_LIVE} AND m.doc <= :snapshot AND (:bucket IS NULL OR m.bucket = :bucket)
-    AND (m.created_at, m.memory_id) < (:after_time, :after_id) AND {{filter}}
+    AND (m.created_at, m.memory_id) < (:after_time, :after_id) AND {VALID} AND {{filter}}
   ORDER BY m.created_at DESC, m.memory_id DESC
 """  # noqa: S608  # built of constants
 _COUNT = f"""
@@ -74,7 +74,11 @@ _CHOSEN = f"""
   JOIN partitions p ON p.partition_id = coalesce(m.partition_id, 0)
   WHERE min(1, {WAYS}) > (m.delete_time IS NOT NULL) + (coalesce(m.expires_at, {NEVER}) <= :now) ORDER BY d.key
 """  # noqa: S608  # built of constants
-_MATCHING = f"SELECT m.doc FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {_LIVE} AND {{filter}}"  # noqa: S608
+_MATCHING = f"SELECT m.doc FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {_LIVE} AND {VALID} AND {{filter}}"  # noqa: S608
+_INVALID = f"""
+  SELECT m.doc FROM memories m INDEXED BY memories_bounded
+  WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND (m.valid_from IS NOT NULL OR m.valid_until IS NOT NULL) AND NOT {VALID}
+"""  # noqa: S608  # built of constants
 _VECTOR = """
   SELECT s.name, v.vector FROM vectors v JOIN spaces s USING (space_id) WHERE v.doc = ? ORDER BY v.revision DESC LIMIT 1
 """
@@ -180,6 +184,7 @@ def list_visible(connection: apsw.Connection, caller: Caller, plan: ListPlan) ->
         bindings = access_bindings(caller, plan.now) | {
             "snapshot": last_change if plan.snapshot is None else plan.snapshot,
             "bucket": plan.bucket,
+            "valid_at": to_us(plan.valid_at),
             "after_time": NEVER if plan.after is None else time_us(plan.after[0]),
             "after_id": "" if plan.after is None else plan.after[1],
         }
@@ -198,12 +203,19 @@ def list_visible(connection: apsw.Connection, caller: Caller, plan: ListPlan) ->
 
 
 def matching_docs(connection: apsw.Connection, caller: Caller, plan: SearchPlan) -> NDArray[np.int64]:
-    """Return the rows that *caller* may see and that pass *plan*'s filter, ascending."""
+    """Return the rows that *caller* may see, that pass *plan*'s filter and hold at its time, ascending."""
     condition, values = to_sql(plan.filter)
-    found = connection.execute(_MATCHING.format(filter=condition), access_bindings(caller, plan.now) | values)
+    bindings = access_bindings(caller, plan.now) | {"valid_at": to_us(plan.valid_at)}
+    found = connection.execute(_MATCHING.format(filter=condition), bindings | values)
     docs: NDArray[np.int64] = np.fromiter((row[0] for row in found), np.int64)
     docs.sort()
     return docs
+
+
+def invalid_docs(connection: apsw.Connection, caller: Caller, plan: SearchPlan) -> NDArray[np.int64]:
+    """Return the rows that *caller* may see but that do not hold at *plan*'s time."""
+    bindings = access_bindings(caller, plan.now) | {"valid_at": to_us(plan.valid_at)}
+    return np.fromiter((row[0] for row in connection.execute(_INVALID, bindings)), np.int64)
 
 
 def _cut_page(keys: Iterator[Row], plan: ListPlan) -> tuple[list[int], bool]:

@@ -263,4 +263,18 @@ CREATE TRIGGER parts_follow_vectors AFTER DELETE ON vectors BEGIN
 END;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ACCESS, _MOVING, _GOVERNING, _RECORD, _PARTS)  # migration n is the n-th
+# What a search leaves out because it does not hold at the time: few rows have bounds at all.
+_VALIDITY = """
+CREATE INDEX memories_bounded ON memories (partition_id, valid_until, valid_from)
+  WHERE valid_from IS NOT NULL OR valid_until IS NOT NULL
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    _FIRST,
+    _ACCESS,
+    _MOVING,
+    _GOVERNING,
+    _RECORD,
+    _PARTS,
+    _VALIDITY,
+)  # migration n is the n-th

@@ -23,6 +23,14 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """The rows that a search may return, by their docs; *inverted*: all but these."""
+
+    docs: Longs
+    inverted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """Rows of one scope and their scores."""
 
@@ -64,8 +72,8 @@ def rows_by_scope(places: Longs, scopes: Sequence[Scope]) -> list[tuple[Longs, R
     return [(own, rows[own]) for own in found]
 
 
-def open_scope(segment: Segment, seq: int, plan: SearchPlan, words: Words, matching: Longs | None) -> Scope:
-    """Return what *plan* may touch of *segment* as it stood after change *seq*; *matching* holds the docs that pass its filter, None: all."""
+def open_scope(segment: Segment, seq: int, plan: SearchPlan, words: Words, chosen: Chosen | None) -> Scope:
+    """Return what *plan* may touch of *segment* as it stood after change *seq*; *chosen* None: every row."""
     columns, now = segment.columns, time_us(plan.now)
     conditions: list[Mask] = []
     if segment.dead:
@@ -77,8 +85,8 @@ def open_scope(segment: Segment, seq: int, plan: SearchPlan, words: Words, match
     existing: Mask | None = np.logical_and.reduce(conditions) if conditions else None
     if plan.bucket is not None:
         conditions.append(columns.buckets == words.buckets.get(plan.bucket, -1))
-    if matching is not None:
-        conditions.append(np.isin(columns.docs, matching))
+    if chosen is not None:
+        conditions.append(np.isin(columns.docs, chosen.docs, invert=chosen.inverted))
     eligible: Mask | None = np.logical_and.reduce(conditions) if conditions else None
     return Scope(segment, existing, eligible)
 

@@ -9,7 +9,15 @@ from services.memory.domain.fusion import fused_score
 from services.memory.domain.ports import MatchedPart, SearchMode, SearchPlan
 from services.memory.stores.embedded.matching import NO_MATCHES, Matches, best_matching
 from services.memory.stores.embedded.nearest import nearest
-from services.memory.stores.embedded.scope import NO_CANDIDATES, Candidates, Scope, in_order, open_scope, rows_by_scope
+from services.memory.stores.embedded.scope import (
+    NO_CANDIDATES,
+    Candidates,
+    Chosen,
+    Scope,
+    in_order,
+    open_scope,
+    rows_by_scope,
+)
 from services.memory.stores.embedded.segment import Longs, Segment, Words
 from services.memory.stores.embedded.vectors import Floats, Query, prepare_query
 
@@ -52,9 +60,9 @@ class _Fused:
     keyword_scores: Floats
 
 
-def rank(segments: Sequence[Segment], seq: int, plan: SearchPlan, words: Words, matching: Longs | None) -> Ranking:
-    """Return the page of *plan* over *segments* as they stood after change *seq*; *matching* as ``open_scope`` takes it."""
-    scopes = [open_scope(segment, seq, plan, words, matching) for segment in segments]
+def rank(segments: Sequence[Segment], seq: int, plan: SearchPlan, words: Words, selected: Chosen | None) -> Ranking:
+    """Return the page of *plan* over *segments* as they stood after change *seq*; *selected* as ``open_scope`` takes it."""
+    scopes = [open_scope(segment, seq, plan, words, selected) for segment in segments]
     wanted = max(plan.top_k, MIN_CANDIDATES)
     query = _query(plan, words)
     close = NO_CANDIDATES if query is None or plan.mode is SearchMode.KEYWORD else nearest(scopes, query, wanted)

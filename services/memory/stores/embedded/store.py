@@ -38,6 +38,7 @@ from services.memory.stores.embedded.lock import FolderLock, FolderUnusable
 from services.memory.stores.embedded.moving import EmbeddedMover
 from services.memory.stores.embedded.rows import (
     count_visible,
+    invalid_docs,
     last_seq,
     list_visible,
     matching_docs,
@@ -46,8 +47,8 @@ from services.memory.stores.embedded.rows import (
     read_pooled,
     read_visible,
 )
+from services.memory.stores.embedded.scope import Chosen
 from services.memory.stores.embedded.search import rank
-from services.memory.stores.embedded.segment import Longs
 from services.memory.stores.embedded.writer import Ground, GroupWriter
 from services.mesh.caller import Caller
 from services.mesh.errors import BackendUnavailable, DataLoss
@@ -200,15 +201,17 @@ class EmbeddedMemoryStore(HistoryReads):
 
     def _search(self, connection: apsw.Connection, caller: Caller, plan: SearchPlan) -> SearchPage:
         for _ in range(_TRIES if plan.filter == EVERYTHING else 0):
-            page = self._page(connection, caller, plan, self._index.view(caller))
+            chosen = _chosen(
+                connection, caller, plan
+            )  # before the view: what stopped holding since is noticed by its row
+            page = self._page(connection, caller, plan, self._index.view(caller), chosen)
             if page is not None:
                 return page
         with transaction(connection):
             with self._writer.publication:
                 last_seq(connection)  # the first read fixes what the transaction sees
                 view = self._index.view(caller)
-            matching = None if plan.filter == EVERYTHING else matching_docs(connection, caller, plan)
-            page = self._page(connection, caller, plan, view, matching)
+            page = self._page(connection, caller, plan, view, _chosen(connection, caller, plan))
         if page is None:
             raise DataLoss("the search indexes do not equal the rows; restart the service")
         return page
@@ -219,15 +222,15 @@ class EmbeddedMemoryStore(HistoryReads):
         caller: Caller,
         plan: SearchPlan,
         view: IndexView,
-        matching: Longs | None = None,
+        chosen: Chosen | None,
     ) -> SearchPage | None:
         """Return the page as of *view*, or None when one of its rows has changed since."""
-        ranked = rank(view.segments, view.seq, plan, self._index.words, matching)
+        ranked = rank(view.segments, view.seq, plan, self._index.words, chosen)
         found = read_many(connection, caller, [row.doc for row in ranked.rows], plan.now)
         hits = []
         for row in ranked.rows:
             memory = found.get(row.doc)
-            if memory is None or memory.revision != row.revision:
+            if memory is None or memory.revision != row.revision or not _holds(memory, plan):
                 return None
             hits.append(
                 SearchHit(
@@ -242,6 +245,20 @@ class EmbeddedMemoryStore(HistoryReads):
             )
         snapshot = view.seq if plan.snapshot is None else plan.snapshot
         return SearchPage(tuple(hits), ranked.more, snapshot, ranked.cut_by_threshold, ranked.cut_by_min_score)
+
+
+def _chosen(connection: apsw.Connection, caller: Caller, plan: SearchPlan) -> Chosen | None:
+    """Return what the rows alone can tell of *plan*'s choice; None: no row is left out."""
+    if plan.filter != EVERYTHING:
+        return Chosen(matching_docs(connection, caller, plan))
+    if plan.valid_at is None:
+        return None
+    docs = invalid_docs(connection, caller, plan)
+    return Chosen(docs, inverted=True) if len(docs) else None
+
+
+def _holds(memory: Memory, plan: SearchPlan) -> bool:
+    return plan.valid_at is None or memory.holds_at(plan.valid_at)
 
 
 class _Connections:

@@ -121,11 +121,13 @@ class Memory(_message.Message):
 
     @_builtins.property
     def valid_from(self) -> _timestamp_pb2.Timestamp:
-        """Start of the time for which it holds, inclusive. Unset: always held."""
+        """Start of the time for which it holds, inclusive; before it, lists and searches leave it out by default. Unset: always held."""
 
     @_builtins.property
     def valid_until(self) -> _timestamp_pb2.Timestamp:
-        """End of the time for which it holds, exclusive; after `valid_from`. Unset: still holds."""
+        """End of the time for which it holds, exclusive; after `valid_from`. From then on lists and searches leave it out by default, while
+        GetMemory still answers. Unset: still holds.
+        """
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:

@@ -268,6 +268,7 @@ class ListMemoriesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     BUCKET_FIELD_NUMBER: _builtins.int
+    ANY_VALIDITY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1 to 1000; 0 means 100. A page may end earlier, at 3 MiB."""
     page_token: _builtins.str
@@ -278,6 +279,8 @@ class ListMemoriesRequest(_message.Message):
     """
     bucket: _builtins.str
     """Only memories in this bucket. Empty: all."""
+    any_validity: _builtins.bool
+    """Also memories that do not hold now: superseded, over (`valid_until`), or not begun (`valid_from`)."""
     def __init__(
         self,
         *,
@@ -285,10 +288,11 @@ class ListMemoriesRequest(_message.Message):
         page_token: _builtins.str = ...,
         filter: _builtins.str = ...,
         bucket: _builtins.str = ...,
+        any_validity: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_validity", b"any_validity", "bucket", b"bucket", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -440,19 +444,23 @@ class CountMemoriesRequest(_message.Message):
 
     FILTER_FIELD_NUMBER: _builtins.int
     BUCKET_FIELD_NUMBER: _builtins.int
+    ANY_VALIDITY_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """An AIP-160 filter. Empty: all."""
     bucket: _builtins.str
     """Only memories in this bucket. Empty: all."""
+    any_validity: _builtins.bool
+    """Also memories that do not hold now; as in ListMemories."""
     def __init__(
         self,
         *,
         filter: _builtins.str = ...,
         bucket: _builtins.str = ...,
+        any_validity: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "filter", b"filter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_validity", b"any_validity", "bucket", b"bucket", "filter", b"filter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -722,10 +730,10 @@ class SupersedeMemoryRequest(_message.Message):
     memory_id: _builtins.str
     """The memory that is replaced."""
     request_id: _builtins.str
-    """Makes the call repeatable."""
+    """Makes the call repeatable: the same id with the same request returns the first result. 1 to 128 printable ASCII characters."""
     @_builtins.property
     def memory(self) -> _memory_pb2.Memory:
-        """The newer fact."""
+        """The newer fact; `content` is required."""
 
     def __init__(
         self,

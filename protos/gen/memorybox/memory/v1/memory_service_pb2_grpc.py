@@ -204,7 +204,7 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListMemories(self, request, context):
-        """Lists memories that the caller may see, newest first, in pages. Safe to retry.
+        """Lists memories that the caller may see and that hold now, newest first, in pages. Safe to retry.
 
         Fails with INVALID_ARGUMENT (`INVALID_PAGE_TOKEN`) when the token is not the caller's, is over an hour old or belongs to another request.
         """
@@ -251,7 +251,7 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CountMemories(self, request, context):
-        """Counts the memories that the caller may see and that pass the filter. Safe to retry.
+        """Counts the memories that the caller may see, that hold now and that pass the filter. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -304,7 +304,13 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SupersedeMemory(self, request, context):
-        """Replaces a memory by a newer fact: the old one stays, closed and pointing at the new one. Safe to retry when `request_id` is given.
+        """Replaces a memory of the caller's own by a newer fact, in one step: the new one is created, and the old one stays, closed
+        (`valid_until`) and pointing at the new one (`superseded_by`). Safe to retry when `request_id` is given.
+
+        The moment of change is the new memory's `valid_from`, or now. Lists and searches then show the new one; GetMemory still answers with the
+        old one. RestoreMemory of the old one's earlier revision opens it again. An external id that both have goes over to the new one;
+        nothing else is taken over. Fails as CreateMemory does, and with NOT_FOUND (`MEMORY_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`),
+        FAILED_PRECONDITION (`ALREADY_SUPERSEDED`), INVALID_ARGUMENT (`INVALID_INPUT`) when the old one did not hold before that moment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -58,7 +58,7 @@ class MemoryServiceStub:
     BatchGetMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.BatchGetMemoriesRequest, _memory_service_pb2.BatchGetMemoriesResponse]
     """Returns memories by id, in the order asked, each once, leaving out what the caller may not see. Safe to retry."""
     ListMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListMemoriesRequest, _memory_service_pb2.ListMemoriesResponse]
-    """Lists memories that the caller may see, newest first, in pages. Safe to retry.
+    """Lists memories that the caller may see and that hold now, newest first, in pages. Safe to retry.
 
     Fails with INVALID_ARGUMENT (`INVALID_PAGE_TOKEN`) when the token is not the caller's, is over an hour old or belongs to another request.
     """
@@ -85,7 +85,7 @@ class MemoryServiceStub:
     Together the answers end at 3 MiB: the later ones then hold fewer hits, perhaps none, and a token for the others.
     """
     CountMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.CountMemoriesRequest, _memory_service_pb2.CountMemoriesResponse]
-    """Counts the memories that the caller may see and that pass the filter. Safe to retry."""
+    """Counts the memories that the caller may see, that hold now and that pass the filter. Safe to retry."""
     FacetMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.FacetMemoriesRequest, _memory_service_pb2.FacetMemoriesResponse]
     """Counts memories by the values of a field. Safe to retry."""
     FindRelatedMemories: _grpc.UnaryUnaryMultiCallable[_search_pb2.FindRelatedMemoriesRequest, _search_pb2.FindRelatedMemoriesResponse]
@@ -111,7 +111,14 @@ class MemoryServiceStub:
     ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, when the content changes).
     """
     SupersedeMemory: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.SupersedeMemoryRequest, _memory_service_pb2.SupersedeMemoryResponse]
-    """Replaces a memory by a newer fact: the old one stays, closed and pointing at the new one. Safe to retry when `request_id` is given."""
+    """Replaces a memory of the caller's own by a newer fact, in one step: the new one is created, and the old one stays, closed
+    (`valid_until`) and pointing at the new one (`superseded_by`). Safe to retry when `request_id` is given.
+
+    The moment of change is the new memory's `valid_from`, or now. Lists and searches then show the new one; GetMemory still answers with the
+    old one. RestoreMemory of the old one's earlier revision opens it again. An external id that both have goes over to the new one;
+    nothing else is taken over. Fails as CreateMemory does, and with NOT_FOUND (`MEMORY_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`),
+    FAILED_PRECONDITION (`ALREADY_SUPERSEDED`), INVALID_ARGUMENT (`INVALID_INPUT`) when the old one did not hold before that moment.
+    """
     ListMemoryRevisions: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.ListMemoryRevisionsRequest, _memory_service_pb2.ListMemoryRevisionsResponse]
     """Lists the states that a memory has had, newest first, the current one included, in pages. Safe to retry.
 
@@ -187,7 +194,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     BatchGetMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.BatchGetMemoriesRequest, _memory_service_pb2.BatchGetMemoriesResponse]  # type: ignore[assignment]
     """Returns memories by id, in the order asked, each once, leaving out what the caller may not see. Safe to retry."""
     ListMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListMemoriesRequest, _memory_service_pb2.ListMemoriesResponse]  # type: ignore[assignment]
-    """Lists memories that the caller may see, newest first, in pages. Safe to retry.
+    """Lists memories that the caller may see and that hold now, newest first, in pages. Safe to retry.
 
     Fails with INVALID_ARGUMENT (`INVALID_PAGE_TOKEN`) when the token is not the caller's, is over an hour old or belongs to another request.
     """
@@ -214,7 +221,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     Together the answers end at 3 MiB: the later ones then hold fewer hits, perhaps none, and a token for the others.
     """
     CountMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.CountMemoriesRequest, _memory_service_pb2.CountMemoriesResponse]  # type: ignore[assignment]
-    """Counts the memories that the caller may see and that pass the filter. Safe to retry."""
+    """Counts the memories that the caller may see, that hold now and that pass the filter. Safe to retry."""
     FacetMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.FacetMemoriesRequest, _memory_service_pb2.FacetMemoriesResponse]  # type: ignore[assignment]
     """Counts memories by the values of a field. Safe to retry."""
     FindRelatedMemories: _aio.UnaryUnaryMultiCallable[_search_pb2.FindRelatedMemoriesRequest, _search_pb2.FindRelatedMemoriesResponse]  # type: ignore[assignment]
@@ -240,7 +247,14 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, when the content changes).
     """
     SupersedeMemory: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.SupersedeMemoryRequest, _memory_service_pb2.SupersedeMemoryResponse]  # type: ignore[assignment]
-    """Replaces a memory by a newer fact: the old one stays, closed and pointing at the new one. Safe to retry when `request_id` is given."""
+    """Replaces a memory of the caller's own by a newer fact, in one step: the new one is created, and the old one stays, closed
+    (`valid_until`) and pointing at the new one (`superseded_by`). Safe to retry when `request_id` is given.
+
+    The moment of change is the new memory's `valid_from`, or now. Lists and searches then show the new one; GetMemory still answers with the
+    old one. RestoreMemory of the old one's earlier revision opens it again. An external id that both have goes over to the new one;
+    nothing else is taken over. Fails as CreateMemory does, and with NOT_FOUND (`MEMORY_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`),
+    FAILED_PRECONDITION (`ALREADY_SUPERSEDED`), INVALID_ARGUMENT (`INVALID_INPUT`) when the old one did not hold before that moment.
+    """
     ListMemoryRevisions: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.ListMemoryRevisionsRequest, _memory_service_pb2.ListMemoryRevisionsResponse]  # type: ignore[assignment]
     """Lists the states that a memory has had, newest first, the current one included, in pages. Safe to retry.
 
@@ -343,7 +357,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.ListMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.ListMemoriesResponse, _abc.Awaitable[_memory_service_pb2.ListMemoriesResponse]]:
-        """Lists memories that the caller may see, newest first, in pages. Safe to retry.
+        """Lists memories that the caller may see and that hold now, newest first, in pages. Safe to retry.
 
         Fails with INVALID_ARGUMENT (`INVALID_PAGE_TOKEN`) when the token is not the caller's, is over an hour old or belongs to another request.
         """
@@ -400,7 +414,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.CountMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.CountMemoriesResponse, _abc.Awaitable[_memory_service_pb2.CountMemoriesResponse]]:
-        """Counts the memories that the caller may see and that pass the filter. Safe to retry."""
+        """Counts the memories that the caller may see, that hold now and that pass the filter. Safe to retry."""
 
     @_abc_1.abstractmethod
     def FacetMemories(
@@ -462,7 +476,14 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.SupersedeMemoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.SupersedeMemoryResponse, _abc.Awaitable[_memory_service_pb2.SupersedeMemoryResponse]]:
-        """Replaces a memory by a newer fact: the old one stays, closed and pointing at the new one. Safe to retry when `request_id` is given."""
+        """Replaces a memory of the caller's own by a newer fact, in one step: the new one is created, and the old one stays, closed
+        (`valid_until`) and pointing at the new one (`superseded_by`). Safe to retry when `request_id` is given.
+
+        The moment of change is the new memory's `valid_from`, or now. Lists and searches then show the new one; GetMemory still answers with the
+        old one. RestoreMemory of the old one's earlier revision opens it again. An external id that both have goes over to the new one;
+        nothing else is taken over. Fails as CreateMemory does, and with NOT_FOUND (`MEMORY_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`),
+        FAILED_PRECONDITION (`ALREADY_SUPERSEDED`), INVALID_ARGUMENT (`INVALID_INPUT`) when the old one did not hold before that moment.
+        """
 
     @_abc_1.abstractmethod
     def ListMemoryRevisions(

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
@@ -66,6 +67,8 @@ class SearchMemoriesRequest(_message.Message):
     NEIGHBORS_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     QUERY_VECTOR_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    ANY_VALIDITY_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """What to look for; 1 to 2048 Unicode code points. Longer is INVALID_ARGUMENT, never cut. May be empty only in mode `VECTOR` with `query_vector`."""
     top_k: _builtins.int
@@ -90,9 +93,15 @@ class SearchMemoriesRequest(_message.Message):
     """Hits' neighbours in their source to return. Not built yet: anything but 0 is INVALID_ARGUMENT."""
     explain: _builtins.bool
     """Whether to say how each hit was ranked and what was cut."""
+    any_validity: _builtins.bool
+    """Also memories that do not hold now: superseded, over, or not begun. Not with `as_of`."""
     @_builtins.property
     def query_vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Looks for this vector in place of the query's own: as many finite numbers as the active space has, not all zero."""
+
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """Only memories that held at this time, by `valid_from` and `valid_until`, with the contents that they have now. Unset means now."""
 
     def __init__(
         self,
@@ -108,10 +117,12 @@ class SearchMemoriesRequest(_message.Message):
         neighbors: _builtins.int = ...,
         explain: _builtins.bool = ...,
         query_vector: _abc.Iterable[_builtins.float] | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+        any_validity: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "min_score", b"min_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "as_of", b"as_of", "min_score", b"min_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "bucket", b"bucket", "explain", b"explain", "filter", b"filter", "min_score", b"min_score", "mode", b"mode", "neighbors", b"neighbors", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "query_vector", b"query_vector", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "any_validity", b"any_validity", "as_of", b"as_of", "bucket", b"bucket", "explain", b"explain", "filter", b"filter", "min_score", b"min_score", "mode", b"mode", "neighbors", b"neighbors", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "query_vector", b"query_vector", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
     _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015

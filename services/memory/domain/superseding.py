@@ -1,0 +1,104 @@
+"""Replacing a memory by a newer fact: the old one stays, closed and pointing at the new one."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from services.memory.domain import draft as drafts
+from services.memory.domain.draft import Draft
+from services.memory.domain.ids import derived_memory_id, new_memory_id
+from services.memory.domain.memories import UPDATE_ATTEMPTS, NewMemory, required_id, utc_now
+from services.memory.domain.memory import Embedding, EtagMismatch, Memory, MemoryNotFound, NotOwner
+from services.memory.domain.ports import Create, Embedder, InputKind, MemoryStore, Replace, UnitOfWork
+from services.mesh.caller import Caller
+from services.mesh.errors import FailedPrecondition, InvalidInput, Violation
+
+
+class AlreadySuperseded(FailedPrecondition):
+    """Another memory has replaced this one; supersede that one, or restore this one first."""
+
+    reason = "ALREADY_SUPERSEDED"
+
+
+class Superseding:
+    """The use case of newer facts."""
+
+    def __init__(self, store: MemoryStore, embedder: Embedder, clock: Callable[[], datetime] = utc_now) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._clock = clock
+
+    async def supersede(self, caller: Caller, memory_id: str, new: NewMemory) -> Memory:
+        """Keep *new* and close *memory_id* at the moment from which on *new* holds: its ``valid_from``, or now. Return the new memory.
+
+        Raises ``InvalidInput``, ``RequestIdReused``, ``MemoryNotFound``, ``NotOwner``, ``AlreadySuperseded``, ``ExternalIdTaken``,
+        ``EmbeddingUnavailable``.
+        """
+        required_id(memory_id)
+        drafts.check_request_id(new.request_id)
+        drafts.check(new.draft)
+        _, (embedding,) = await self._embedder.embed([new.draft.content], InputKind.DOCUMENT)
+        for attempt in range(1, UPDATE_ATTEMPTS + 1):
+            work = await self._plan(caller, memory_id, new, embedding)
+            try:
+                return (await self._store.apply(work))[-1]
+            except EtagMismatch:
+                if attempt == UPDATE_ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _plan(self, caller: Caller, memory_id: str, new: NewMemory, embedding: Embedding) -> UnitOfWork:
+        now = self._clock()
+        draft = replace(new.draft, valid_from=new.draft.valid_from or now)
+        blank = Memory(self._new_id(caller, new, now), caller.user, "", now, now, embedding_space=embedding.space)
+        create = Create(draft.applied_to(blank), embedding, _request_hash(memory_id, new))
+        if new.request_id and await self._is_known(caller, create.memory.memory_id, now):
+            return UnitOfWork(caller, (create,))
+        old = await self._store.get(caller, memory_id, now)
+        if old.owner_user != caller.user:
+            raise NotOwner(f"only the owner may supersede memory {memory_id!r}", memory_id=memory_id)
+        if old.superseded_by:
+            raise AlreadySuperseded(
+                f"memory {memory_id!r} was superseded by {old.superseded_by!r} already; supersede that one",
+                memory_id=memory_id,
+                superseded_by=old.superseded_by,
+            )
+        drafts.check(draft)
+        closed = Replace(_closed(old, create.memory, draft, now))
+        return UnitOfWork(caller, (closed, create))
+
+    def _new_id(self, caller: Caller, new: NewMemory, now: datetime) -> str:
+        if new.request_id:
+            return derived_memory_id(self._store.secrets.id_key, caller.user, new.request_id)
+        return new_memory_id(now)
+
+    async def _is_known(self, caller: Caller, memory_id: str, now: datetime) -> bool:
+        try:
+            await self._store.get(caller, memory_id, now)
+        except MemoryNotFound:
+            return False
+        return True
+
+
+def _request_hash(memory_id: str, new: NewMemory) -> bytes | None:
+    if not new.request_id:
+        return None
+    return hashlib.sha256(b"supersede:" + memory_id.encode() + b":" + new.draft.fingerprint()).digest()
+
+
+def _closed(old: Memory, new: Memory, draft: Draft, now: datetime) -> Memory:
+    """Return *old* as it is when *new* has taken its place; an external id that both name goes over to *new*."""
+    end = draft.valid_from
+    assert end is not None  # noqa: S101  # the caller set it
+    if old.valid_from is not None and end <= old.valid_from:
+        description = f"must be after {old.valid_from.isoformat()}, from when on the superseded memory holds"
+        raise InvalidInput(f"memory.valid_from {description}", violations=[Violation("memory.valid_from", description)])
+    return replace(
+        old,
+        revision=old.revision + 1,
+        updated_at=max(now, old.updated_at),
+        superseded_by=new.memory_id,
+        valid_until=end if old.valid_until is None else min(old.valid_until, end),
+        external_id="" if old.external_id == draft.external_id else old.external_id,
+    )
