@@ -75,7 +75,7 @@ class EmbeddingServiceEmbedder:
         return response
 
     def _remember(self, model: embedding_pb2.EmbeddingModel) -> EmbeddingSpace:
-        self._space = EmbeddingSpace(model.space, model.dimension, model.threshold)
+        self._space = EmbeddingSpace(model.space, model.dimension, model.threshold, model.window_tokens)
         self._space_until = time.monotonic() + SPACE_LIFE_S
         return self._space
 

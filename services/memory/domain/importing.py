@@ -4,7 +4,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -170,14 +170,18 @@ class Imports:
         return await self._store.import_chunk(caller, ImportChunk(import_id, pending.first_index, tuple(decided), now))
 
     async def _embeddings(self, items: Sequence[Incoming]) -> list[Embedding]:
-        """Return one vector for each item: its own if it is one of the active space, else a new one."""
+        """Return one vector for each item: its own if it is one of the active space, else a new one.
+
+        The vectors of a long content's parts do not travel; they are always made.
+        """
         if not items:
             return []
         space = await self._embedder.active_space()
         own = [item.embedding if _is_usable(item.embedding, space) else None for item in items]
-        missing = [item.draft.content for item, embedding in zip(items, own, strict=True) if embedding is None]
-        made = iter((await self._embedder.embed(missing, InputKind.DOCUMENT))[1] if missing else ())
-        return [embedding or next(made) for embedding in own]
+        asked = [embedding is None or _may_have_parts(item, space) for item, embedding in zip(items, own, strict=True)]
+        texts = [item.draft.content for item, ask in zip(items, asked, strict=True) if ask]
+        made = iter((await self._embedder.embed(texts, InputKind.DOCUMENT))[1] if texts else ())
+        return [_joined(embedding, next(made) if ask else None) for embedding, ask in zip(own, asked, strict=True)]
 
 
 def _faults(items: Sequence[Incoming | MemoryBoxError], now: datetime) -> list[MemoryBoxError | None]:
@@ -199,6 +203,19 @@ def _is_usable(embedding: Embedding | None, space: EmbeddingSpace) -> bool:
         return False
     length = float(np.linalg.norm(embedding.vector.astype(np.float64)))
     return abs(length - 1.0) <= LENGTH_TOLERANCE  # false of NaN too
+
+
+def _may_have_parts(item: Incoming, space: EmbeddingSpace) -> bool:
+    # A token is at least one byte, and two of a window frame the text.
+    return 0 < space.window_tokens < len(item.draft.content.encode()) + 2
+
+
+def _joined(own: Embedding | None, made: Embedding | None) -> Embedding:
+    embedding = own or made
+    assert embedding is not None  # noqa: S101  # made where there is no own
+    if own is not None and made is not None and made.space == own.space:
+        return replace(own, parts=made.parts)
+    return embedding
 
 
 def _is_uuid(text: str) -> bool:

@@ -232,6 +232,7 @@ class EmbeddingSpace:
     name: str
     dimension: int
     threshold: float
+    window_tokens: int = 0  # of a model that reads longer contents in parts; 0: it reads any at once
 
 
 class InputKind(StrEnum):
