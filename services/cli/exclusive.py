@@ -7,12 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services.mesh.errors import FailedPrecondition
-
-
-class DataFolderUnusable(FailedPrecondition):
-    """The data folder cannot be made or written."""
-
-    reason = "DATA_FOLDER_UNUSABLE"
+from services.mesh.files import FolderUnusable
 
 
 class AlreadyRunning(FailedPrecondition):
@@ -25,13 +20,13 @@ class AlreadyRunning(FailedPrecondition):
 def only_one(data_dir: Path) -> Iterator[bool]:
     """Hold the lock of *data_dir*; yields whether the holder before was killed, so that its services may still be ending.
 
-    Raises ``AlreadyRunning``, naming the process that holds it, and ``DataFolderUnusable``.
+    Raises ``AlreadyRunning``, naming the process that holds it, and ``FolderUnusable``.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (data_dir / "up.lock").open("a+")
     except OSError as error:
-        raise DataFolderUnusable(
+        raise FolderUnusable(
             f"cannot keep data in {data_dir}: {error.strerror}; choose another folder with --data-dir or MEMORYBOX_DATA_DIR"
         ) from error
     with lock as file:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from services.mesh.errors import FailedPrecondition
+
 
 def write_private(path: Path, data: bytes) -> None:
     """Replace *path* by *data* atomically and durably, mode 0600; missing folders are made with mode 0700."""
@@ -31,6 +33,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class FolderUnusable(FailedPrecondition):
+    """The data folder cannot be made, read or written."""
+
+    reason = "DATA_FOLDER_UNUSABLE"
 
 
 @contextmanager

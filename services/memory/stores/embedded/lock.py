@@ -15,12 +15,6 @@ class StoreLocked(FailedPrecondition):
     reason = "STORE_LOCKED"
 
 
-class FolderUnusable(FailedPrecondition):
-    """The data folder cannot be made, read or written."""
-
-    reason = "DATA_FOLDER_UNUSABLE"
-
-
 class FolderLock:
     """An exclusive lock on *folder*, held until ``release``; the kernel frees it when the process dies."""
 

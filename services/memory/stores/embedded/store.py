@@ -34,7 +34,7 @@ from services.memory.stores.embedded.feed import EmbeddedFeed
 from services.memory.stores.embedded.history import HistoryReads
 from services.memory.stores.embedded.index import IndexView, MemoryIndex
 from services.memory.stores.embedded.loader import IndexLoader, renew_terms
-from services.memory.stores.embedded.lock import FolderLock, FolderUnusable
+from services.memory.stores.embedded.lock import FolderLock
 from services.memory.stores.embedded.moving import EmbeddedMover
 from services.memory.stores.embedded.rows import (
     count_visible,
@@ -52,6 +52,7 @@ from services.memory.stores.embedded.search import rank
 from services.memory.stores.embedded.writer import Ground, GroupWriter
 from services.mesh.caller import Caller
 from services.mesh.errors import BackendUnavailable, DataLoss
+from services.mesh.files import FolderUnusable
 
 _READERS = 2  # a search holds the interpreter for most of its time: with 4, 50 callers at once got a fifth less done
 _TRIES = 3  # of a search whose rows changed between index and row
