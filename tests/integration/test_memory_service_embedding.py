@@ -31,6 +31,16 @@ MODEL = embedding_pb2.EmbeddingModel(space="fake@1/2/mean/none", dimension=2, th
 SPACE = EmbeddingSpace("fake@1/2/mean/none", 2, 0.25)
 
 
+def windows_of(text: str) -> list[embedding_pb2.Window]:
+    """Return the lines of *text*, each with the vector (its length, its first code point), where there are several."""
+    lines, windows, start = text.split("\n"), [], 0
+    for line in lines if len(lines) > 1 else ():
+        values = np.array([len(line), ord(line[0])], "<f4").tobytes()
+        windows.append(embedding_pb2.Window(start=start, end=start + len(line), values_f32=values))
+        start += len(line) + 1
+    return windows
+
+
 class Scripted(pb_grpc.EmbeddingServiceServicer):
     """Gives each text the vector (length, first code point), and fails or hangs when told to."""
 
@@ -46,6 +56,9 @@ class Scripted(pb_grpc.EmbeddingServiceServicer):
         self.requests.append(request)
         await self._trouble(context)
         vectors = [embedding_pb2.Embedding(values=[len(text), ord(text[0])]) for text in request.texts]
+        if request.include_windows:
+            for vector, text in zip(vectors, request.texts, strict=True):
+                vector.windows.extend(windows_of(text))
         return pb.EmbedTextsResponse(embeddings=vectors, model=self.models[len(self.requests) % len(self.models)])
 
     async def ListEmbeddingModels(self, _request: Any, context: Any) -> pb.ListEmbeddingModelsResponse:  # noqa: N802
@@ -112,6 +125,23 @@ async def test_vectors_are_float32(pair: tuple[EmbeddingServiceEmbedder, Scripte
 
     assert embedding.vector.dtype == np.float32
     assert pair[1].requests[0].input_kind == pb.EmbedTextsRequest.QUERY
+
+
+async def test_parts_of_long_texts_come_with_their_places(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:
+    _, (short, long) = await pair[0].embed(["tea", "東京\nb"], InputKind.DOCUMENT)
+
+    assert short.parts == ()
+    assert [(part.start, part.end, part.vector.tolist()) for part in long.parts] == [
+        (0, 2, [2, ord("東")]),
+        (3, 4, [1, ord("b")]),
+    ]
+    assert {part.vector.dtype for part in long.parts} == {np.dtype(np.float32)}
+
+
+async def test_queries_have_no_parts(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:
+    _, (query,) = await pair[0].embed(["tea\nor coffee"], InputKind.QUERY)
+
+    assert query.parts == ()
 
 
 async def test_many_texts_are_asked_for_in_requests_that_fit(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:

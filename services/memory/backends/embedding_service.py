@@ -12,7 +12,7 @@ import numpy as np
 from memorybox.embedding.v1 import embedding_pb2
 from memorybox.embedding.v1 import embedding_service_pb2 as pb
 from memorybox.embedding.v1 import embedding_service_pb2_grpc as pb_grpc
-from services.memory.domain.memory import Embedding
+from services.memory.domain.memory import Embedding, Part
 from services.memory.domain.ports import EmbeddingSpace, EmbeddingUnavailable, InputKind
 from services.mesh.channels import MeshChannel
 from services.mesh.errors import InvalidInput
@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 SERVICE = "memorybox.embedding.v1.EmbeddingService"
 RETRYABLE = (f"{SERVICE}/EmbedTexts", f"{SERVICE}/ListEmbeddingModels")
 MAX_TEXTS = 256
-MAX_BYTES = 3 << 20  # of one request; the answer of 256 vectors is far smaller
+# Of one request, unless a single text is larger. A window of a long text has at least 122 word pieces of its own, so that an answer
+# always has room for the windows of all texts: of 2,048 at 384 numbers each.
+MAX_BYTES = 192 << 10
 RETRY_AFTER_S = 1.0
 SPACE_LIFE_S = 60.0
 # A text of a few words takes milliseconds; the rest is room for a queue. Longer texts earn more time by their size, so that a
@@ -56,18 +58,19 @@ class EmbeddingServiceEmbedder:
 
     async def embed(self, texts: Sequence[str], kind: InputKind) -> tuple[EmbeddingSpace, list[Embedding]]:
         """Return one embedding per text, in order, all in one space."""
-        answers = await asyncio.gather(*(self._ask(chunk, kind) for chunk in _chunks(texts)))
+        timeout_s = BASE_TIMEOUT_S + sum(map(len, texts)) / BYTES_PER_S  # of each request, for all share the model
+        answers = await asyncio.gather(*(self._ask(chunk, kind, timeout_s) for chunk in _chunks(texts)))
         space = self._remember(answers[0].model)
         if any(answer.model.space != space.name for answer in answers):
             raise EmbeddingUnavailable("the embedding service changed its space meanwhile", retry_after_s=RETRY_AFTER_S)
-        vectors = (
-            np.fromiter(item.values, np.float32, space.dimension) for answer in answers for item in answer.embeddings
-        )
-        return space, [Embedding(space.name, vector) for vector in vectors]
+        return space, [_embedding_from_proto(item, space) for answer in answers for item in answer.embeddings]
 
-    async def _ask(self, texts: Sequence[str], kind: InputKind) -> pb.EmbedTextsResponse:
-        request = pb.EmbedTextsRequest(texts=texts, input_kind=pb.EmbedTextsRequest.InputKind.Value(kind))
-        timeout_s = BASE_TIMEOUT_S + sum(map(len, texts)) / BYTES_PER_S
+    async def _ask(self, texts: Sequence[str], kind: InputKind, timeout_s: float) -> pb.EmbedTextsResponse:
+        request = pb.EmbedTextsRequest(
+            texts=texts,
+            input_kind=pb.EmbedTextsRequest.InputKind.Value(kind),
+            include_windows=kind is InputKind.DOCUMENT,
+        )
         try:
             response: pb.EmbedTextsResponse = await self._stub.EmbedTexts(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
@@ -78,6 +81,12 @@ class EmbeddingServiceEmbedder:
         self._space = EmbeddingSpace(model.space, model.dimension, model.threshold, model.window_tokens)
         self._space_until = time.monotonic() + SPACE_LIFE_S
         return self._space
+
+
+def _embedding_from_proto(item: embedding_pb2.Embedding, space: EmbeddingSpace) -> Embedding:
+    vector = np.fromiter(item.values, np.float32, space.dimension)
+    windows = (Part(window.start, window.end, np.frombuffer(window.values_f32, "<f4")) for window in item.windows)
+    return Embedding(space.name, vector, tuple(windows))
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -192,7 +192,7 @@ class SearchHit(_message.Message):
     EXPLANATION_FIELD_NUMBER: _builtins.int
     NEIGHBORS_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """Cosine to the query, in [-1, 1]. Absent when unknown."""
+    """Cosine to the query, in [-1, 1]: the highest of the content's vector and those of its parts. Absent when unknown."""
     rank_score: _builtins.float
     """Orders the hits; comparable only within one answer: cosine in mode `VECTOR`, BM25 score in `KEYWORD`; in `HYBRID`
     1/(60 + vector rank) + c^3/(60 + keyword rank), c being the BM25 score as a share of the query terms' weights, at most 1.
@@ -203,7 +203,9 @@ class SearchHit(_message.Message):
 
     @_builtins.property
     def matched_part(self) -> Global___MatchedPart:
-        """The part of the content that matched best; set for contents that were embedded in parts."""
+        """The part of the content whose vector is nearest to the query's; set for contents too long for the model to read at once, unless
+        `score` is absent.
+        """
 
     @_builtins.property
     def highlights(self) -> _containers.RepeatedCompositeFieldContainer[Global___Highlight]:
