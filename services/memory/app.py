@@ -32,6 +32,7 @@ from services.memory.domain.ports import Embedder, MemoryStore
 from services.memory.domain.quotas import Quotas
 from services.memory.domain.reading import Reading
 from services.memory.domain.related import Related
+from services.memory.domain.retention import Retention, RetentionKind
 from services.memory.domain.searches import Searches
 from services.memory.domain.subject_data import SubjectData
 from services.memory.domain.superseding import Superseding
@@ -82,6 +83,7 @@ class Governing:
     operations: Operations
     erasures: Erasures
     quotas: Quotas
+    retention: Retention
     subject_data: SubjectData
 
 
@@ -93,6 +95,7 @@ def govern(
         EmbeddedAuditLog,
         EmbeddedOperations,
         EmbeddedQuotas,
+        EmbeddedRetention,
         EmbeddedSubjectData,
     )
 
@@ -107,7 +110,10 @@ def govern(
     own_kinds = [
         SubjectDataKind(name, (subject_data, *others), log, store.secrets.id_key) for name in (ERASE, ANONYMIZE)
     ]
-    runner = OperationRunner(kept, (*own_kinds, *kinds), secrets.token_hex(16), started)
+    ruled = EmbeddedRetention(store)
+    retention = Retention(ruled, operations)
+    mesh.stack.push_async_callback(stop, asyncio.create_task(retention.run()))
+    runner = OperationRunner(kept, (*own_kinds, RetentionKind(ruled), *kinds), secrets.token_hex(16), started)
     mesh.stack.push_async_callback(runner.close)
     return Governing(
         calls=RecordedCalls(recorder),
@@ -116,8 +122,15 @@ def govern(
         operations=operations,
         erasures=Erasures(operations, roles),
         quotas=Quotas(EmbeddedQuotas(store), roles),
+        retention=retention,
         subject_data=subject_data,
     )
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    """End a task that never ends by itself."""
+    task.cancel()
+    await asyncio.wait({task})
 
 
 def service(
@@ -144,7 +157,7 @@ def service(
     )
     memory = servicer(use_cases)
     office: Callable[..., Any] = GovernanceServicer
-    governance = office(governing.erasures, governing.quotas) if governing else None
+    governance = office(governing.erasures, governing.quotas, governing.retention) if governing else None
     audit = AuditServicer(governing.audits, governing.audit_log) if governing else None
     operation = OperationServicer(governing.operations) if governing else None
     subject_data = SubjectDataServicer(governing.subject_data) if governing else None

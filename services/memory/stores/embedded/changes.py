@@ -206,13 +206,14 @@ class ChangeWriter:
         stored = self._owned(caller, change.memory_id, change.at)
         if change.expected_revision is not None:
             _check_revision(stored.memory, change.expected_revision)
-        memory = replace(
-            stored.memory, revision=stored.memory.revision + 1, updated_at=change.at, delete_time=change.at
-        )
-        self._record(memory, "DELETED", change.at)
-        at = time_us(change.at)
+        return self.hide(stored, change.at, "DELETED")
+
+    def hide(self, stored: StoredMemory, at: datetime, kind: str) -> Outcome:
+        """Delete a memory softly, as a new revision and a change of *kind*."""
+        memory = replace(stored.memory, revision=stored.memory.revision + 1, updated_at=at, delete_time=at)
+        self._record(memory, kind, at)
         keep_state(self._connection, stored.doc)
-        self._connection.execute(_DELETE, (memory.revision, at, at, stored.doc))
+        self._connection.execute(_DELETE, (memory.revision, time_us(at), time_us(at), stored.doc))
         return Outcome(memory, IndexChange(Removal(partition_key(memory), stored.doc), None))
 
     def _undelete(self, caller: Caller, change: Undelete) -> Outcome:

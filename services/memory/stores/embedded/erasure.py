@@ -18,10 +18,11 @@ from services.memory.stores.embedded.terms import read_terms
 from services.memory.stores.embedded.writer import Ground
 from services.mesh.errors import BackendUnavailable
 
-_NEXT = """
-  SELECT doc, memory_id, revision, partition_id, delete_time IS NULL, access_level, reader_roles, updated_at
-  FROM memories WHERE owner_user = ? LIMIT ?
+# What erase_memories takes.
+CHOSEN = """
+  SELECT doc, memory_id, revision, partition_id, delete_time IS NULL, access_level, reader_roles, updated_at FROM memories
 """
+_NEXT = f"{CHOSEN} WHERE owner_user = ? LIMIT ?"
 _EXPORTED = """
   SELECT doc, json_object('memory_id', memory_id, 'content', content, 'content_type', content_type, 'bucket', bucket,
     'access_level', access_level, 'reader_roles', json(reader_roles), 'external_id', external_id, 'tags', json(tags),
@@ -71,7 +72,7 @@ def erase_some(ground: Ground, owner: str, operation_id: str) -> Progress:
     """Erase the next memories of *owner*, or, when there are none, all else."""
     rows = list(ground.connection.execute(_NEXT, (owner, BATCH)))
     tally = _Tally(ground.connection, operation_id)
-    _erase_memories(ground, owner, rows, tally)
+    erase_memories(ground, owner, rows, tally.counts)
     if not rows:
         _forget(ground, owner, tally)
     return Progress(tally.save(), finished=not rows)
@@ -82,7 +83,7 @@ def anonymize_some(ground: Ground, owner: str, operation_id: str) -> Progress:
     rows = list(ground.connection.execute(_NEXT, (owner, BATCH)))
     tally = _Tally(ground.connection, operation_id)
     hidden = [row for row in rows if not row[4] or row[5] == AccessLevel.PRIVATE]
-    _erase_memories(ground, owner, hidden, tally)
+    erase_memories(ground, owner, hidden, tally.counts)
     for row in rows:
         if row not in hidden:
             _give_away(ground, owner, row, tally)
@@ -108,19 +109,27 @@ class _Tally:
         return dict(self.counts)
 
 
-def _erase_memories(ground: Ground, owner: str, rows: Sequence[Row], tally: _Tally) -> None:
+def erase_memories(ground: Ground, owner: str, rows: Sequence[Row], counts: Counter[str]) -> None:
+    """Erase the memories of *rows*, those that live being *owner*'s, with all that belongs to them."""
     connection = ground.connection
     ids = orjson.dumps([row[1] for row in rows]).decode()
     connection.execute("DELETE FROM changes WHERE memory_id IN (SELECT value FROM json_each(?))", (ids,))
     for row in rows:
         doc, memory_id, revision, partition_id, live, *_, updated_at = row
-        tally.counts["revisions"] += _delete_dependent(connection, doc, _DEPENDENT)
+        counts["revisions"] += _delete_dependent(connection, doc, _DEPENDENT)
         connection.execute("DELETE FROM memories WHERE doc = ?", (doc,))
         if live:  # whoever watches is told that it is gone
             ground.changes.seq += 1
             connection.execute(_MARK, (ground.changes.seq, memory_id, revision + 1, updated_at, partition_id))
             ground.index_changes.append(IndexChange(Removal(_partition(owner, row), doc), None))
-    tally.counts["memories"] += len(rows)
+    counts["memories"] += len(rows)
+    _take_number(ground)
+
+
+def _take_number(ground: Ground) -> None:
+    """Keep the youngest number of a change taken, although those that had it may be gone."""
+    ground.changes.seq += 1
+    ground.connection.execute(_MARK, (ground.changes.seq, "", 0, 0, 0))
 
 
 def _delete_dependent(connection: apsw.Connection, doc: int, tables: Sequence[str]) -> int:
@@ -172,9 +181,7 @@ def _drop_partitions(ground: Ground, partitions: Sequence[int]) -> None:
     connection.execute(f"DELETE FROM changes WHERE partition_before {chosen}", (numbers,))  # noqa: S608  # constants
     connection.execute(f"DELETE FROM partition_roles WHERE partition_id {chosen}", (numbers,))  # noqa: S608
     connection.execute(f"DELETE FROM partitions WHERE partition_id {chosen}", (numbers,))  # noqa: S608
-    # The youngest number of a change stays taken, although those that had it are gone.
-    ground.changes.seq += 1
-    connection.execute(_MARK, (ground.changes.seq, "", 0, 0, 0))
+    _take_number(ground)
 
 
 def scrub(connection: apsw.Connection) -> None:

@@ -7,8 +7,9 @@ from typing import TypeVar
 from services.memory.domain.audit import AuditPlan, Entry, ForeignEvent, KeptEvent, Touched, Verification, current_act
 from services.memory.domain.operations import Operation, OperationPlan
 from services.memory.domain.quotas import Quota, StorageStats, Usage
+from services.memory.domain.retention import Cutoffs, Due, RetentionPolicy
 from services.memory.domain.subject_data import Counts, Progress, SubjectRecord
-from services.memory.stores.embedded import audit, erasure, operations, quotas
+from services.memory.stores.embedded import audit, erasure, operations, quotas, retention
 from services.memory.stores.embedded.store import EmbeddedMemoryStore
 from services.memory.stores.embedded.writer import Ground
 
@@ -155,3 +156,36 @@ class EmbeddedQuotas:
     async def stats(self) -> StorageStats:
         """Return what the store holds."""
         return await self._store.read(quotas.read_stats)
+
+
+class EmbeddedRetention:
+    """A ``RetentionStore`` in the data folder of *store*."""
+
+    def __init__(self, store: EmbeddedMemoryStore) -> None:
+        self._store = store
+
+    async def policy(self) -> RetentionPolicy:
+        """Return the policy."""
+        return await self._store.read(retention.read_policy)
+
+    async def set_policy(self, policy: RetentionPolicy) -> None:
+        """Keep a policy."""
+        await _write(self._store, lambda ground: retention.set_policy(ground.connection, policy), ())
+
+    async def due(self, cutoffs: Cutoffs) -> Due:
+        """Count what is due."""
+        return await self._store.read(lambda connection: retention.count_due(connection, cutoffs))
+
+    async def archive_some(self, cutoff: datetime, limit: int, now: datetime) -> int:
+        """Hide some memories."""
+        docs = await self._store.read(lambda connection: retention.find_stale(connection, cutoff, limit))
+        return await self._store.run(lambda ground: retention.archive(ground, docs, cutoff, now)) if docs else 0
+
+    async def purge_some(self, cutoff: datetime, limit: int) -> int:
+        """Remove some hidden memories."""
+        docs = await self._store.read(lambda connection: retention.find_hidden(connection, cutoff, limit))
+        return await self._store.run(lambda ground: retention.purge(ground, docs, cutoff)) if docs else 0
+
+    async def scrub(self) -> None:
+        """Rewrite the file without the bytes of what was purged; writes wait meanwhile."""
+        await self._store.run_alone(erasure.scrub)

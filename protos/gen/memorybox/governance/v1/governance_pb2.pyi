@@ -30,15 +30,23 @@ class RetentionPolicy(_message.Message):
     ARCHIVE_AFTER_FIELD_NUMBER: _builtins.int
     PURGE_AFTER_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    DUE_ARCHIVE_COUNT_FIELD_NUMBER: _builtins.int
+    DUE_PURGE_COUNT_FIELD_NUMBER: _builtins.int
     etag: _builtins.str
     """Opaque form of the policy's state; sent back, it refuses a lost update."""
+    due_archive_count: _builtins.int
+    """Memories that the policy would archive now. Set by the server."""
+    due_purge_count: _builtins.int
+    """Memories that the policy would purge now. Set by the server."""
     @_builtins.property
     def archive_after(self) -> _duration_pb2.Duration:
-        """After this long without a change a memory is archived: hidden from searches and lists. Unset: never."""
+        """After this long without a change a memory is archived: hidden as if it were deleted, until its owner undeletes it. 1 to 36500 days.
+        Unset: never.
+        """
 
     @_builtins.property
     def purge_after(self) -> _duration_pb2.Duration:
-        """After this long in the archive or deleted, a memory is removed for good. Unset: never."""
+        """After this long in the archive or deleted, a memory is removed for good. 1 to 36500 days. Unset: never."""
 
     def __init__(
         self,
@@ -46,10 +54,12 @@ class RetentionPolicy(_message.Message):
         archive_after: _duration_pb2.Duration | None = ...,
         purge_after: _duration_pb2.Duration | None = ...,
         etag: _builtins.str = ...,
+        due_archive_count: _builtins.int = ...,
+        due_purge_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["archive_after", b"archive_after", "purge_after", b"purge_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_after", b"archive_after", "etag", b"etag", "purge_after", b"purge_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_after", b"archive_after", "due_archive_count", b"due_archive_count", "due_purge_count", b"due_purge_count", "etag", b"etag", "purge_after", b"purge_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

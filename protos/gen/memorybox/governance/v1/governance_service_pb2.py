@@ -27,7 +27,7 @@ from google.longrunning import operations_pb2 as google_dot_longrunning_dot_oper
 from memorybox.governance.v1 import governance_pb2 as memorybox_dot_governance_dot_v1_dot_governance__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0memorybox/governance/v1/governance_service.proto\x12\x17memorybox.governance.v1\x1a\x1cgoogle/api/annotations.proto\x1a#google/longrunning/operations.proto\x1a(memorybox/governance/v1/governance.proto\";\n\x11\x45raseOwnerRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"?\n\x15\x41nonymizeOwnerRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1b\n\x19GetRetentionPolicyRequest\"V\n\x1aGetRetentionPolicyResponse\x12\x38\n\x06policy\x18\x01 \x01(\x0b\x32(.memorybox.governance.v1.RetentionPolicy\"U\n\x19SetRetentionPolicyRequest\x12\x38\n\x06policy\x18\x01 \x01(\x0b\x32(.memorybox.governance.v1.RetentionPolicy\"V\n\x1aSetRetentionPolicyResponse\x12\x38\n\x06policy\x18\x01 \x01(\x0b\x32(.memorybox.governance.v1.RetentionPolicy\"%\n\x0fGetUsageRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\"A\n\x10GetUsageResponse\x12-\n\x05usage\x18\x01 \x01(\x0b\x32\x1e.memorybox.governance.v1.Usage\"T\n\x0fSetQuotaRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12-\n\x05quota\x18\x02 \x01(\x0b\x32\x1e.memorybox.governance.v1.Quota\"A\n\x10SetQuotaResponse\x12-\n\x05quota\x18\x01 \x01(\x0b\x32\x1e.memorybox.governance.v1.Quota\")\n\x13\x43reateBackupRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\";\n\x12ListBackupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"`\n\x13ListBackupsResponse\x12\x30\n\x07\x62\x61\x63kups\x18\x01 \x03(\x0b\x32\x1f.memorybox.governance.v1.Backup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x14RestoreBackupRequest\x12\x11\n\tbackup_id\x18\x01 \x01(\t\x12\x10\n\x08in_place\x18\x02 \x01(\x08\"\x18\n\x16GetStorageStatsRequest\"Z\n\x17GetStorageStatsResponse\x12\x14\n\x0cmemory_count\x18\x01 \x01(\x03\x12\x15\n\rdeleted_count\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x32\x9d\x0b\n\x11GovernanceService\x12\x81\x01\n\nEraseOwner\x12*.memorybox.governance.v1.EraseOwnerRequest\x1a\x1d.google.longrunning.Operation\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/owners/{owner_user}:erase:\x01*\x12\x8d\x01\n\x0e\x41nonymizeOwner\x12..memorybox.governance.v1.AnonymizeOwnerRequest\x1a\x1d.google.longrunning.Operation\",\x82\xd3\xe4\x93\x02&\"!/v1/owners/{owner_user}:anonymize:\x01*\x12\xa2\x01\n\x12GetRetentionPolicy\x12\x32.memorybox.governance.v1.GetRetentionPolicyRequest\x1a\x33.memorybox.governance.v1.GetRetentionPolicyResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x13/v1/retentionPolicyb\x06policy\x12\xaa\x01\n\x12SetRetentionPolicy\x12\x32.memorybox.governance.v1.SetRetentionPolicyRequest\x1a\x33.memorybox.governance.v1.SetRetentionPolicyResponse\"+\x82\xd3\xe4\x93\x02%\x1a\x13/v1/retentionPolicy:\x06policyb\x06policy\x12y\n\x08GetUsage\x12(.memorybox.governance.v1.GetUsageRequest\x1a).memorybox.governance.v1.GetUsageResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\t/v1/usageb\x05usage\x12\x94\x01\n\x08SetQuota\x12(.memorybox.governance.v1.SetQuotaRequest\x1a).memorybox.governance.v1.SetQuotaResponse\"3\x82\xd3\xe4\x93\x02-\x1a\x1d/v1/owners/{owner_user}/quota:\x05quotab\x05quota\x12s\n\x0c\x43reateBackup\x12,.memorybox.governance.v1.CreateBackupRequest\x1a\x1d.google.longrunning.Operation\"\x16\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/backups:\x01*\x12}\n\x0bListBackups\x12+.memorybox.governance.v1.ListBackupsRequest\x1a,.memorybox.governance.v1.ListBackupsResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/backups\x12\x89\x01\n\rRestoreBackup\x12-.memorybox.governance.v1.RestoreBackupRequest\x1a\x1d.google.longrunning.Operation\"*\x82\xd3\xe4\x93\x02$\"\x1f/v1/backups/{backup_id}:restore:\x01*\x12\x8f\x01\n\x0fGetStorageStats\x12/.memorybox.governance.v1.GetStorageStatsRequest\x1a\x30.memorybox.governance.v1.GetStorageStatsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/storage:statsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0memorybox/governance/v1/governance_service.proto\x12\x17memorybox.governance.v1\x1a\x1cgoogle/api/annotations.proto\x1a#google/longrunning/operations.proto\x1a(memorybox/governance/v1/governance.proto\";\n\x11\x45raseOwnerRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"?\n\x15\x41nonymizeOwnerRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1b\n\x19GetRetentionPolicyRequest\"V\n\x1aGetRetentionPolicyResponse\x12\x38\n\x06policy\x18\x01 \x01(\x0b\x32(.memorybox.governance.v1.RetentionPolicy\"f\n\x19SetRetentionPolicyRequest\x12\x38\n\x06policy\x18\x01 \x01(\x0b\x32(.memorybox.governance.v1.RetentionPolicy\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"V\n\x1aSetRetentionPolicyResponse\x12\x38\n\x06policy\x18\x01 \x01(\x0b\x32(.memorybox.governance.v1.RetentionPolicy\"%\n\x0fGetUsageRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\"A\n\x10GetUsageResponse\x12-\n\x05usage\x18\x01 \x01(\x0b\x32\x1e.memorybox.governance.v1.Usage\"T\n\x0fSetQuotaRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12-\n\x05quota\x18\x02 \x01(\x0b\x32\x1e.memorybox.governance.v1.Quota\"A\n\x10SetQuotaResponse\x12-\n\x05quota\x18\x01 \x01(\x0b\x32\x1e.memorybox.governance.v1.Quota\")\n\x13\x43reateBackupRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\";\n\x12ListBackupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"`\n\x13ListBackupsResponse\x12\x30\n\x07\x62\x61\x63kups\x18\x01 \x03(\x0b\x32\x1f.memorybox.governance.v1.Backup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x14RestoreBackupRequest\x12\x11\n\tbackup_id\x18\x01 \x01(\t\x12\x10\n\x08in_place\x18\x02 \x01(\x08\"\x18\n\x16GetStorageStatsRequest\"Z\n\x17GetStorageStatsResponse\x12\x14\n\x0cmemory_count\x18\x01 \x01(\x03\x12\x15\n\rdeleted_count\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x32\x9d\x0b\n\x11GovernanceService\x12\x81\x01\n\nEraseOwner\x12*.memorybox.governance.v1.EraseOwnerRequest\x1a\x1d.google.longrunning.Operation\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/owners/{owner_user}:erase:\x01*\x12\x8d\x01\n\x0e\x41nonymizeOwner\x12..memorybox.governance.v1.AnonymizeOwnerRequest\x1a\x1d.google.longrunning.Operation\",\x82\xd3\xe4\x93\x02&\"!/v1/owners/{owner_user}:anonymize:\x01*\x12\xa2\x01\n\x12GetRetentionPolicy\x12\x32.memorybox.governance.v1.GetRetentionPolicyRequest\x1a\x33.memorybox.governance.v1.GetRetentionPolicyResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x13/v1/retentionPolicyb\x06policy\x12\xaa\x01\n\x12SetRetentionPolicy\x12\x32.memorybox.governance.v1.SetRetentionPolicyRequest\x1a\x33.memorybox.governance.v1.SetRetentionPolicyResponse\"+\x82\xd3\xe4\x93\x02%\x1a\x13/v1/retentionPolicy:\x06policyb\x06policy\x12y\n\x08GetUsage\x12(.memorybox.governance.v1.GetUsageRequest\x1a).memorybox.governance.v1.GetUsageResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\t/v1/usageb\x05usage\x12\x94\x01\n\x08SetQuota\x12(.memorybox.governance.v1.SetQuotaRequest\x1a).memorybox.governance.v1.SetQuotaResponse\"3\x82\xd3\xe4\x93\x02-\x1a\x1d/v1/owners/{owner_user}/quota:\x05quotab\x05quota\x12s\n\x0c\x43reateBackup\x12,.memorybox.governance.v1.CreateBackupRequest\x1a\x1d.google.longrunning.Operation\"\x16\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/backups:\x01*\x12}\n\x0bListBackups\x12+.memorybox.governance.v1.ListBackupsRequest\x1a,.memorybox.governance.v1.ListBackupsResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/backups\x12\x89\x01\n\rRestoreBackup\x12-.memorybox.governance.v1.RestoreBackupRequest\x1a\x1d.google.longrunning.Operation\"*\x82\xd3\xe4\x93\x02$\"\x1f/v1/backups/{backup_id}:restore:\x01*\x12\x8f\x01\n\x0fGetStorageStats\x12/.memorybox.governance.v1.GetStorageStatsRequest\x1a\x30.memorybox.governance.v1.GetStorageStatsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/storage:statsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,29 +63,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRETENTIONPOLICYRESPONSE']._serialized_start=341
   _globals['_GETRETENTIONPOLICYRESPONSE']._serialized_end=427
   _globals['_SETRETENTIONPOLICYREQUEST']._serialized_start=429
-  _globals['_SETRETENTIONPOLICYREQUEST']._serialized_end=514
-  _globals['_SETRETENTIONPOLICYRESPONSE']._serialized_start=516
-  _globals['_SETRETENTIONPOLICYRESPONSE']._serialized_end=602
-  _globals['_GETUSAGEREQUEST']._serialized_start=604
-  _globals['_GETUSAGEREQUEST']._serialized_end=641
-  _globals['_GETUSAGERESPONSE']._serialized_start=643
-  _globals['_GETUSAGERESPONSE']._serialized_end=708
-  _globals['_SETQUOTAREQUEST']._serialized_start=710
-  _globals['_SETQUOTAREQUEST']._serialized_end=794
-  _globals['_SETQUOTARESPONSE']._serialized_start=796
-  _globals['_SETQUOTARESPONSE']._serialized_end=861
-  _globals['_CREATEBACKUPREQUEST']._serialized_start=863
-  _globals['_CREATEBACKUPREQUEST']._serialized_end=904
-  _globals['_LISTBACKUPSREQUEST']._serialized_start=906
-  _globals['_LISTBACKUPSREQUEST']._serialized_end=965
-  _globals['_LISTBACKUPSRESPONSE']._serialized_start=967
-  _globals['_LISTBACKUPSRESPONSE']._serialized_end=1063
-  _globals['_RESTOREBACKUPREQUEST']._serialized_start=1065
-  _globals['_RESTOREBACKUPREQUEST']._serialized_end=1124
-  _globals['_GETSTORAGESTATSREQUEST']._serialized_start=1126
-  _globals['_GETSTORAGESTATSREQUEST']._serialized_end=1150
-  _globals['_GETSTORAGESTATSRESPONSE']._serialized_start=1152
-  _globals['_GETSTORAGESTATSRESPONSE']._serialized_end=1242
-  _globals['_GOVERNANCESERVICE']._serialized_start=1245
-  _globals['_GOVERNANCESERVICE']._serialized_end=2682
+  _globals['_SETRETENTIONPOLICYREQUEST']._serialized_end=531
+  _globals['_SETRETENTIONPOLICYRESPONSE']._serialized_start=533
+  _globals['_SETRETENTIONPOLICYRESPONSE']._serialized_end=619
+  _globals['_GETUSAGEREQUEST']._serialized_start=621
+  _globals['_GETUSAGEREQUEST']._serialized_end=658
+  _globals['_GETUSAGERESPONSE']._serialized_start=660
+  _globals['_GETUSAGERESPONSE']._serialized_end=725
+  _globals['_SETQUOTAREQUEST']._serialized_start=727
+  _globals['_SETQUOTAREQUEST']._serialized_end=811
+  _globals['_SETQUOTARESPONSE']._serialized_start=813
+  _globals['_SETQUOTARESPONSE']._serialized_end=878
+  _globals['_CREATEBACKUPREQUEST']._serialized_start=880
+  _globals['_CREATEBACKUPREQUEST']._serialized_end=921
+  _globals['_LISTBACKUPSREQUEST']._serialized_start=923
+  _globals['_LISTBACKUPSREQUEST']._serialized_end=982
+  _globals['_LISTBACKUPSRESPONSE']._serialized_start=984
+  _globals['_LISTBACKUPSRESPONSE']._serialized_end=1080
+  _globals['_RESTOREBACKUPREQUEST']._serialized_start=1082
+  _globals['_RESTOREBACKUPREQUEST']._serialized_end=1141
+  _globals['_GETSTORAGESTATSREQUEST']._serialized_start=1143
+  _globals['_GETSTORAGESTATSREQUEST']._serialized_end=1167
+  _globals['_GETSTORAGESTATSRESPONSE']._serialized_start=1169
+  _globals['_GETSTORAGESTATSRESPONSE']._serialized_end=1259
+  _globals['_GOVERNANCESERVICE']._serialized_start=1262
+  _globals['_GOVERNANCESERVICE']._serialized_end=2699
 # @@protoc_insertion_point(module_scope)

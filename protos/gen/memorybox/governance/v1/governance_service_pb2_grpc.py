@@ -119,7 +119,8 @@ class GovernanceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetRetentionPolicy(self, request, context):
-        """Sets the retention policy. For governors. Safe to retry.
+        """Sets the retention policy and starts to apply it, as an operation of kind `ApplyRetention`; later on it is applied every hour. For
+        governors. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

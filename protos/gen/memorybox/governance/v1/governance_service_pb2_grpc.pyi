@@ -48,7 +48,9 @@ class GovernanceServiceStub:
     GetRetentionPolicy: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.GetRetentionPolicyRequest, _governance_service_pb2.GetRetentionPolicyResponse]
     """Returns the retention policy. Safe to retry."""
     SetRetentionPolicy: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.SetRetentionPolicyRequest, _governance_service_pb2.SetRetentionPolicyResponse]
-    """Sets the retention policy. For governors. Safe to retry."""
+    """Sets the retention policy and starts to apply it, as an operation of kind `ApplyRetention`; later on it is applied every hour. For
+    governors. Safe to retry.
+    """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.GetUsageRequest, _governance_service_pb2.GetUsageResponse]
     """Returns what the caller has stored and may store. Safe to retry."""
     SetQuota: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.SetQuotaRequest, _governance_service_pb2.SetQuotaResponse]
@@ -87,7 +89,9 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     GetRetentionPolicy: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.GetRetentionPolicyRequest, _governance_service_pb2.GetRetentionPolicyResponse]  # type: ignore[assignment]
     """Returns the retention policy. Safe to retry."""
     SetRetentionPolicy: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.SetRetentionPolicyRequest, _governance_service_pb2.SetRetentionPolicyResponse]  # type: ignore[assignment]
-    """Sets the retention policy. For governors. Safe to retry."""
+    """Sets the retention policy and starts to apply it, as an operation of kind `ApplyRetention`; later on it is applied every hour. For
+    governors. Safe to retry.
+    """
     GetUsage: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.GetUsageRequest, _governance_service_pb2.GetUsageResponse]  # type: ignore[assignment]
     """Returns what the caller has stored and may store. Safe to retry."""
     SetQuota: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.SetQuotaRequest, _governance_service_pb2.SetQuotaResponse]  # type: ignore[assignment]
@@ -147,7 +151,9 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _governance_service_pb2.SetRetentionPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_governance_service_pb2.SetRetentionPolicyResponse, _abc.Awaitable[_governance_service_pb2.SetRetentionPolicyResponse]]:
-        """Sets the retention policy. For governors. Safe to retry."""
+        """Sets the retention policy and starts to apply it, as an operation of kind `ApplyRetention`; later on it is applied every hour. For
+        governors. Safe to retry.
+        """
 
     @_abc_1.abstractmethod
     def GetUsage(
