@@ -72,6 +72,18 @@ async def test_batch_may_find_nothing(store: MemoryStore, ids: list[str]) -> Non
     assert await store.get_many(ANN, ids, NOW) == Batch((), ())
 
 
+async def test_memory_is_found_by_its_owners_external_id_alone(store: MemoryStore) -> None:
+    (mine,) = await apply(store, ANN, creation("m", external_id="x", access_level=PUBLIC))
+    (gone,) = await apply(store, ANN, creation("gone", external_id="y"))
+    await apply(store, ANN, deletion(gone))
+    await fill(store, creation("expired", external_id="z", at=NOW - SECOND, expires_at=NOW), creation("none"))
+
+    assert await store.find_external(ANN, "x", NOW) == mine
+    assert await store.find_external(BOB, "x", NOW) is None
+    for external_id in ("y", "z", "", "X"):
+        assert await store.find_external(ANN, external_id, NOW) is None
+
+
 async def test_count_is_of_the_selection(store: MemoryStore) -> None:
     await fill(
         store,

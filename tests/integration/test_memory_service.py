@@ -142,7 +142,10 @@ async def test_external_id_is_unique_for_one_owner(world: World) -> None:
     await world.ann.create("tea", external_id="e")
     other = await world.ann.create("coffee")
 
-    assert (await refusal(world.ann.create("cocoa", external_id="e"))).reason == "EXTERNAL_ID_TAKEN"
+    reject = pb.CreateMemoryRequest(
+        memory=memory_pb2.Memory(content="cocoa", external_id="e"), on_duplicate=pb.CreateMemoryRequest.REJECT
+    )
+    assert (await refusal(world.ann.CreateMemory(reject))).reason == "EXTERNAL_ID_TAKEN"
     told = await refusal(world.ann.UpdateMemory(updating(other, "external_id", external_id="e")))
     assert (told.code, told.reason) == ("ALREADY_EXISTS", "EXTERNAL_ID_TAKEN")
 
@@ -157,7 +160,9 @@ async def test_batch_answers_for_each_item_in_order(world: World) -> None:
         item(""),
         item("tea", "r1", external_id="e"),
         item("other", "r1"),
-        item("cocoa", external_id="e"),
+        pb.CreateMemoryRequest(
+            memory=memory_pb2.Memory(content="cocoa", external_id="e"), on_duplicate=pb.CreateMemoryRequest.REJECT
+        ),
         item("x", access_level=99),
         item("x", owner_user="bob"),
         item("juice", "bad id"),

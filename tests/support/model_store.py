@@ -222,6 +222,11 @@ class ModelMemoryStore:
     async def get_embedding(self, caller: Caller, memory_id: str, now: datetime) -> Embedding:
         return self._visible(caller, memory_id, now).embedding
 
+    async def find_external(self, caller: Caller, external_id: str, now: datetime) -> Memory | None:
+        own = (record.memory for record in self.records.values() if record.memory.owner_user == caller.user)
+        held = (memory for memory in own if memory.external_id == external_id != "" and may_see(caller, memory, now))
+        return next(held, None)
+
     async def get_many(
         self, caller: Caller, memory_ids: Sequence[str], now: datetime, max_bytes: int = MAX_ANSWER_BYTES
     ) -> Batch:

@@ -1,14 +1,15 @@
 """Keeping memories: create, read, list, update, delete. Who may see what is the store's business; what is well formed is ours."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from services.memory.domain import draft as drafts
 from services.memory.domain.draft import Draft
 from services.memory.domain.ids import derived_memory_id, new_memory_id
-from services.memory.domain.memory import Embedding, EtagMismatch, Memory
+from services.memory.domain.memory import Embedding, EtagMismatch, ExternalIdTaken, Memory, MemoryNotFound
 from services.memory.domain.paging import Pager
 from services.memory.domain.ports import (
     Change,
@@ -42,12 +43,26 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class OnDuplicate(StrEnum):
+    """What becomes of a new memory whose external id the caller has given to another one before."""
+
+    UPDATE = "UPDATE"  # that one says what the new one says from now on
+    RETURN_EXISTING = "RETURN_EXISTING"  # that one stays as it is
+    REJECT = "REJECT"  # ``ExternalIdTaken``
+
+
 @dataclass(frozen=True, slots=True)
 class NewMemory:
     """A memory to keep, and the id that makes keeping it repeatable ('' for none)."""
 
     draft: Draft
     request_id: str = ""
+    on_duplicate: OnDuplicate = OnDuplicate.REJECT
+
+    @property
+    def may_meet_another(self) -> bool:
+        """Whether it is to be looked for before it is kept."""
+        return bool(self.draft.external_id) and self.on_duplicate is not OnDuplicate.REJECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +85,28 @@ class Memories:
     async def create(self, caller: Caller, new: NewMemory) -> Memory:
         """Keep one memory. Raises ``InvalidInput``, ``RequestIdReused``, ``ExternalIdTaken``, ``EmbeddingUnavailable``."""
         _check(new)
-        embedding = await self._embed(new.draft.content)
-        return await self._keep(caller, new, embedding)
+        return await self._create(caller, new)
+
+    async def _create(self, caller: Caller, new: NewMemory) -> Memory:
+        if not new.may_meet_another:
+            return await self._keep(caller, new, await self._embed(new.draft.content))
+        for attempt in range(1, UPDATE_ATTEMPTS + 1):
+            try:
+                return await self._keep_or_update(caller, new)
+            except (EtagMismatch, ExternalIdTaken, MemoryNotFound):  # another call came between
+                if attempt == UPDATE_ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _keep_or_update(self, caller: Caller, new: NewMemory) -> Memory:
+        holder = await self._store.find_external(caller, new.draft.external_id, self._clock())
+        if holder is None or holder.memory_id == self._derived_id(caller, new):  # the store tells what is repeated
+            return await self._keep(caller, new, await self._embed(new.draft.content))
+        if new.on_duplicate is OnDuplicate.RETURN_EXISTING:
+            return holder
+        if new.draft == Draft.of(holder):
+            return holder
+        return await self._replace(caller, replace(holder, superseded_by=""), new.draft)  # what it says now holds again
 
     async def create_batch(
         self, caller: Caller, items: Sequence[NewMemory | MemoryBoxError]
@@ -84,14 +119,27 @@ class Memories:
         return [fault or next(kept) for fault in faults]
 
     async def _keep_all(self, caller: Caller, items: Sequence[NewMemory]) -> list[Memory | MemoryBoxError]:
+        plain = [item for item in items if not item.may_meet_another]
+        embeddings: Iterator[Embedding | MemoryBoxError] = iter(await self._embed_all(plain))
+        keeping = (
+            self._create(caller, item) if item.may_meet_another else self._keep_embedded(caller, item, next(embeddings))
+            for item in items
+        )
+        return await asyncio.gather(*(_outcome(one) for one in keeping))
+
+    async def _embed_all(self, items: Sequence[NewMemory]) -> Sequence[Embedding | MemoryBoxError]:
         if not items:
             return []
         try:
             _, embeddings = await self._embedder.embed([item.draft.content for item in items], InputKind.DOCUMENT)
         except MemoryBoxError as error:
             return [error] * len(items)
-        keeping = (self._keep(caller, item, embedding) for item, embedding in zip(items, embeddings, strict=True))
-        return await asyncio.gather(*(_outcome(one) for one in keeping))
+        return embeddings
+
+    async def _keep_embedded(self, caller: Caller, new: NewMemory, embedding: Embedding | MemoryBoxError) -> Memory:
+        if isinstance(embedding, MemoryBoxError):
+            raise embedding
+        return await self._keep(caller, new, embedding)
 
     async def get(self, caller: Caller, memory_id: str) -> Memory:
         """Return one memory, or raise ``MemoryNotFound``."""
@@ -178,7 +226,7 @@ class Memories:
 
     async def _keep(self, caller: Caller, new: NewMemory, embedding: Embedding) -> Memory:
         now = self._clock()
-        derived = derived_memory_id(self._store.secrets.id_key, caller.user, new.request_id) if new.request_id else None
+        derived = self._derived_id(caller, new)
         blank = Memory(
             memory_id=derived or new_memory_id(now),
             owner_user=caller.user,
@@ -189,6 +237,9 @@ class Memories:
         )
         request_hash = new.draft.fingerprint() if derived else None
         return await self._apply(caller, Create(new.draft.applied_to(blank), embedding, request_hash))
+
+    def _derived_id(self, caller: Caller, new: NewMemory) -> str | None:
+        return derived_memory_id(self._store.secrets.id_key, caller.user, new.request_id) if new.request_id else None
 
     async def _apply(self, caller: Caller, change: Change) -> Memory:
         (memory,) = await self._store.apply(UnitOfWork(caller, (change,)))

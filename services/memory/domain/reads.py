@@ -1,4 +1,4 @@
-"""Reading several memories at once, and counting them: that part of the store's port."""
+"""Reading memories at once, by external id, and counting them: that part of the store's port."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,11 @@ class Batch:
 
 
 class BatchReader(Protocol):
-    """Reads many memories that exist for the caller."""
+    """Reads memories that exist for the caller otherwise than one by its id."""
+
+    async def find_external(self, caller: Caller, external_id: str, now: datetime) -> Memory | None:
+        """Return the caller's own memory of that external id, or None."""
+        ...
 
     async def get_many(
         self, caller: Caller, memory_ids: Sequence[str], now: datetime, max_bytes: int = MAX_ANSWER_BYTES

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from memorybox.memory.v1 import memory_service_pb2 as pb
-from services.memory.domain.memories import Memories, NewMemory
+from services.memory.domain.memories import Memories, NewMemory, OnDuplicate
 from services.memory.domain.memory import Memory
 from services.memory.rpc.etags import one_etag
 from services.memory.wire import memory_to_proto, merged, new_draft_from_proto
-from services.mesh.errors import InvalidInput, MemoryBoxError
+from services.mesh.errors import InvalidInput, MemoryBoxError, Violation
 from services.mesh.interceptors import caller
 from services.mesh.status import to_status
 
@@ -23,8 +23,7 @@ class RecordRpcs:
     _memories: Memories
 
     async def CreateMemory(self, request: pb.CreateMemoryRequest, context: "Context") -> pb.CreateMemoryResponse:
-        new = NewMemory(new_draft_from_proto(request.memory, caller(context).user), request.request_id)
-        memory = await self._memories.create(caller(context), new)
+        memory = await self._memories.create(caller(context), _new_memory(request, caller(context).user))
         return pb.CreateMemoryResponse(memory=memory_to_proto(memory))
 
     async def BatchCreateMemories(
@@ -69,9 +68,23 @@ class RecordRpcs:
         return pb.DeleteMemoryResponse(memory=memory_to_proto(memory))
 
 
+def _new_memory(item: pb.CreateMemoryRequest, user: str) -> NewMemory:
+    return NewMemory(new_draft_from_proto(item.memory, user), item.request_id, _on_duplicate(item.on_duplicate))
+
+
+def _on_duplicate(value: pb.CreateMemoryRequest.OnDuplicate.ValueType) -> OnDuplicate:
+    if value == pb.CreateMemoryRequest.ON_DUPLICATE_UNSPECIFIED:
+        return OnDuplicate.UPDATE
+    try:
+        return OnDuplicate(pb.CreateMemoryRequest.OnDuplicate.Name(value))
+    except ValueError:
+        description = f"must be UPDATE, RETURN_EXISTING or REJECT, got {value}"
+        raise InvalidInput(f"on_duplicate {description}", violations=[Violation("on_duplicate", description)]) from None
+
+
 def _new_from_proto(item: pb.CreateMemoryRequest, user: str) -> NewMemory | MemoryBoxError:
     try:
-        return NewMemory(new_draft_from_proto(item.memory, user), item.request_id)
+        return _new_memory(item, user)
     except InvalidInput as fault:
         return fault
 

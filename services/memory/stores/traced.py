@@ -86,6 +86,11 @@ class TracedMemoryStore:
         async with self._span("get_revision"):
             return await self._store.get_revision(caller, memory_id, revision, now)
 
+    async def find_external(self, caller: Caller, external_id: str, now: datetime) -> Memory | None:
+        """Pass on."""
+        async with self._span("find_external"):
+            return await self._store.find_external(caller, external_id, now)
+
     async def get_many(
         self, caller: Caller, memory_ids: Sequence[str], now: datetime, max_bytes: int = MAX_ANSWER_BYTES
     ) -> Batch:

@@ -53,6 +53,9 @@ _GET = f"""
   WHERE min(1, {WAYS}) > (m.delete_time IS NOT NULL) + (coalesce(m.expires_at, {NEVER}) <= :now)
 """  # noqa: S608  # built of constants
 _BY_ID = f"SELECT {COLUMNS} FROM memories m WHERE m.memory_id = ?"  # noqa: S608  # built of constants
+_BY_EXTERNAL_ID = f"""
+  SELECT {COLUMNS} FROM memories m WHERE m.owner_user = :user AND m.external_claim = :external_id AND {_LIVE}
+"""  # noqa: S608  # built of constants
 _FETCH = f"""
   SELECT {COLUMNS} FROM json_each(:docs) d JOIN memories m ON m.doc = d.value
   JOIN partitions p ON p.partition_id = m.partition_id
@@ -132,6 +135,13 @@ def read_by_id(connection: apsw.Connection, memory_id: str) -> StoredMemory | No
     """Return the row of *memory_id* whoever owns it, also when deleted or expired: for the writer alone."""
     found = connection.execute(_BY_ID, (memory_id,)).fetchone()
     return None if found is None else row_to_memory(found)
+
+
+def read_external(connection: apsw.Connection, caller: Caller, external_id: str, now: datetime) -> Memory | None:
+    """Return the memory of *caller* that has the external id."""
+    bindings = access_bindings(caller, now) | {"external_id": external_id}
+    found = connection.execute(_BY_EXTERNAL_ID, bindings).fetchone()
+    return None if found is None else row_to_memory(found).memory
 
 
 def read_embedding(connection: apsw.Connection, doc: int) -> Embedding:

@@ -43,6 +43,7 @@ from services.memory.stores.embedded.rows import (
     list_visible,
     matching_docs,
     read_batch,
+    read_external,
     read_many,
     read_pooled,
     read_visible,
@@ -153,6 +154,10 @@ class EmbeddedMemoryStore(HistoryReads):
     async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
         """Return one page of hits, best first."""
         return await self._read(lambda connection: self._search(connection, caller, plan))
+
+    async def find_external(self, caller: Caller, external_id: str, now: datetime) -> Memory | None:
+        """Return the caller's own memory of that external id, or None."""
+        return await self._read(lambda connection: read_external(connection, caller, external_id, now))
 
     async def get_many(
         self, caller: Caller, memory_ids: Sequence[str], now: datetime, max_bytes: int = MAX_ANSWER_BYTES

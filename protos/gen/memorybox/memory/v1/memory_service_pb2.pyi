@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from memorybox.memory.v1 import memory_pb2 as _memory_pb2
 import builtins as _builtins
@@ -28,10 +29,40 @@ class CreateMemoryRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _OnDuplicate:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OnDuplicateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CreateMemoryRequest._OnDuplicate.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ON_DUPLICATE_UNSPECIFIED: CreateMemoryRequest._OnDuplicate.ValueType  # 0
+        """Not said; the same as `UPDATE`."""
+        UPDATE: CreateMemoryRequest._OnDuplicate.ValueType  # 1
+        """Update the memory that has it; one that says the same already stays as it is."""
+        RETURN_EXISTING: CreateMemoryRequest._OnDuplicate.ValueType  # 2
+        """Return the memory that has it, unchanged."""
+        REJECT: CreateMemoryRequest._OnDuplicate.ValueType  # 3
+        """Fail with ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`)."""
+
+    class OnDuplicate(_OnDuplicate, metaclass=_OnDuplicateEnumTypeWrapper):
+        """What to do with an external id that is in use."""
+
+    ON_DUPLICATE_UNSPECIFIED: CreateMemoryRequest.OnDuplicate.ValueType  # 0
+    """Not said; the same as `UPDATE`."""
+    UPDATE: CreateMemoryRequest.OnDuplicate.ValueType  # 1
+    """Update the memory that has it; one that says the same already stays as it is."""
+    RETURN_EXISTING: CreateMemoryRequest.OnDuplicate.ValueType  # 2
+    """Return the memory that has it, unchanged."""
+    REJECT: CreateMemoryRequest.OnDuplicate.ValueType  # 3
+    """Fail with ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`)."""
+
     MEMORY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ON_DUPLICATE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the create repeatable: the same id with the same memory returns the first result. 1 to 128 printable ASCII characters."""
+    on_duplicate: Global___CreateMemoryRequest.OnDuplicate.ValueType
+    """What to do when another memory of the caller's own has `memory.external_id`. Unset means `UPDATE`."""
     @_builtins.property
     def memory(self) -> _memory_pb2.Memory:
         """What to keep; `content` is required."""
@@ -41,10 +72,11 @@ class CreateMemoryRequest(_message.Message):
         *,
         memory: _memory_pb2.Memory | None = ...,
         request_id: _builtins.str = ...,
+        on_duplicate: Global___CreateMemoryRequest.OnDuplicate.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory", "on_duplicate", b"on_duplicate", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -168,10 +168,12 @@ class MemoryServiceServicer(object):
     """
 
     def CreateMemory(self, request, context):
-        """Keeps one memory and returns it as stored. Safe to retry when `request_id` is given.
+        """Keeps one memory and returns it as stored. Safe to retry when `request_id` is given, or an external id.
 
+        An external id that the caller has used before leads to that memory: it is updated, as a new revision, unless `on_duplicate` says
+        otherwise. Its other fields become those of the request, also where the request has none.
         Fails with INVALID_ARGUMENT (`INVALID_INPUT`; `REQUEST_ID_REUSED`: the same request id came with another memory),
-        ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, with retry advice): then nothing is kept.
+        ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`, with `REJECT`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, with retry advice): then nothing is kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

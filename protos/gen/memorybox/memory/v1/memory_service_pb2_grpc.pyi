@@ -39,10 +39,12 @@ class MemoryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MemoryServiceAsyncStub: ...
     CreateMemory: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.CreateMemoryRequest, _memory_service_pb2.CreateMemoryResponse]
-    """Keeps one memory and returns it as stored. Safe to retry when `request_id` is given.
+    """Keeps one memory and returns it as stored. Safe to retry when `request_id` is given, or an external id.
 
+    An external id that the caller has used before leads to that memory: it is updated, as a new revision, unless `on_duplicate` says
+    otherwise. Its other fields become those of the request, also where the request has none.
     Fails with INVALID_ARGUMENT (`INVALID_INPUT`; `REQUEST_ID_REUSED`: the same request id came with another memory),
-    ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, with retry advice): then nothing is kept.
+    ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`, with `REJECT`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, with retry advice): then nothing is kept.
     """
     BatchCreateMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.BatchCreateMemoriesRequest, _memory_service_pb2.BatchCreateMemoriesResponse]
     """Keeps up to 100 memories; each item succeeds or fails alone. Safe to retry when every item has a `request_id`.
@@ -175,10 +177,12 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateMemory: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.CreateMemoryRequest, _memory_service_pb2.CreateMemoryResponse]  # type: ignore[assignment]
-    """Keeps one memory and returns it as stored. Safe to retry when `request_id` is given.
+    """Keeps one memory and returns it as stored. Safe to retry when `request_id` is given, or an external id.
 
+    An external id that the caller has used before leads to that memory: it is updated, as a new revision, unless `on_duplicate` says
+    otherwise. Its other fields become those of the request, also where the request has none.
     Fails with INVALID_ARGUMENT (`INVALID_INPUT`; `REQUEST_ID_REUSED`: the same request id came with another memory),
-    ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, with retry advice): then nothing is kept.
+    ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`, with `REJECT`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, with retry advice): then nothing is kept.
     """
     BatchCreateMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.BatchCreateMemoriesRequest, _memory_service_pb2.BatchCreateMemoriesResponse]  # type: ignore[assignment]
     """Keeps up to 100 memories; each item succeeds or fails alone. Safe to retry when every item has a `request_id`.
@@ -314,10 +318,12 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.CreateMemoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.CreateMemoryResponse, _abc.Awaitable[_memory_service_pb2.CreateMemoryResponse]]:
-        """Keeps one memory and returns it as stored. Safe to retry when `request_id` is given.
+        """Keeps one memory and returns it as stored. Safe to retry when `request_id` is given, or an external id.
 
+        An external id that the caller has used before leads to that memory: it is updated, as a new revision, unless `on_duplicate` says
+        otherwise. Its other fields become those of the request, also where the request has none.
         Fails with INVALID_ARGUMENT (`INVALID_INPUT`; `REQUEST_ID_REUSED`: the same request id came with another memory),
-        ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, with retry advice): then nothing is kept.
+        ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`, with `REJECT`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, with retry advice): then nothing is kept.
         """
 
     @_abc_1.abstractmethod
