@@ -59,8 +59,13 @@ def _clean(*parts: str) -> str:
 
 
 def _named(file: descriptor_pb2.FileDescriptorProto, path: Sequence[int]) -> str:
-    """Return the full name of the declaration at *path*, ``""`` for a part of one."""
-    return ".".join(_names(file, path)) if path and len(path) % 2 == 0 else ""
+    """Return the full name of the declaration at *path*, ``""`` for a part of one, or where there is none."""
+    if not path or len(path) % 2:
+        return ""
+    try:
+        return ".".join(_names(file, path))
+    except IndexError:  # source info is not checked by anyone: it may speak of what the file does not have
+        return ""
 
 
 def _names(file: descriptor_pb2.FileDescriptorProto, path: Sequence[int]) -> Iterator[str]:

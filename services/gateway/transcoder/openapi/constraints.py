@@ -13,6 +13,7 @@ from services.gateway.transcoder.openapi.kinds import INT64, UINT64, Schema
 _EXTENSION = "buf.validate.field"
 _OPTIONS = "google.protobuf.FieldOptions"
 
+_JSON = (bool, int, float, str)
 _TEXT = {"min_len": "minLength", "max_len": "maxLength", "pattern": "pattern", "const": "const"}
 _NUMBER = {
     "gt": "exclusiveMinimum",
@@ -23,6 +24,22 @@ _NUMBER = {
 }
 _LIST = {"min_items": "minItems", "max_items": "maxItems", "unique": "uniqueItems"}
 _MAP = {"min_pairs": "minProperties", "max_pairs": "maxProperties"}
+_NUMBERS = frozenset(
+    {
+        "float",
+        "double",
+        "int32",
+        "uint32",
+        "sint32",
+        "fixed32",
+        "sfixed32",
+        "int64",
+        "uint64",
+        "sint64",
+        "fixed64",
+        "sfixed64",
+    }
+)
 _FORMATS = {
     "email": "email",
     "hostname": "hostname",
@@ -50,39 +67,42 @@ class Constraints:
     def apply(self, field: FieldDescriptor, schema: Schema) -> Schema:
         """Return *schema* narrowed by the rules of *field*."""
         rules = self._rules(field)
-        if rules is None:
-            return schema
-        kind = rules.WhichOneof("type")
-        if kind is None:
-            return schema
-        return _narrowed(schema, kind, getattr(rules, kind), field)
+        return schema if rules is None else _narrowed(schema, rules, field)
 
-    def _rules(self, field: FieldDescriptor) -> Any:
+    def _rules(self, field: FieldDescriptor) -> Message | None:
         if self._options is None:
             return None
         options: Any = self._options.FromString(field.GetOptions().SerializeToString())
-        return options.Extensions[self._extension] if options.HasExtension(self._extension) else None
+        if self._extension.is_repeated or not options.HasExtension(self._extension):
+            return None
+        rules = options.Extensions[self._extension]
+        return rules if isinstance(rules, Message) else None
 
 
-def _narrowed(schema: Schema, kind: str, rules: Any, field: FieldDescriptor) -> Schema:
+def _narrowed(schema: Schema, field_rules: Message, field: FieldDescriptor) -> Schema:
+    kind, rules = _typed(field_rules)
     if kind == "repeated":
+        items = next((value for one, value in rules.ListFields() if one.name == "items"), None)
         narrowed = {**schema, **_known(rules, _LIST)}
-        return _items(narrowed, rules, field)
+        if isinstance(items, Message) and "items" in schema:
+            narrowed["items"] = _narrowed(schema["items"], items, field)
+        return narrowed
     if kind == "map":
         return {**schema, **_known(rules, _MAP)}
     if kind == "string":
         return {**schema, **_known(rules, _TEXT), **_format(rules), **_one_of(rules)}
-    if kind in {"bytes", "bool", "enum", "any", "duration", "timestamp", "field_mask"}:
-        return schema
-    return {**schema, **_bounds(rules, field), **_one_of(rules)} if "$ref" not in schema else schema
+    if kind in _NUMBERS and "$ref" not in schema:
+        return {**schema, **_bounds(rules, field), **_one_of(rules)}
+    return schema
 
 
-def _items(schema: Schema, rules: Any, field: FieldDescriptor) -> Schema:
-    items = getattr(rules, "items", None)
-    kind = items.WhichOneof("type") if items is not None and rules.HasField("items") else None
-    if kind is None or "items" not in schema:
-        return schema
-    return {**schema, "items": _narrowed(schema["items"], kind, getattr(items, kind), field)}
+def _typed(rules: Message) -> tuple[str, Any]:
+    """Return the rules for the field's own type and the name of that type; ``""`` without."""
+    # A loaded set may call anything buf.validate, so nothing is taken for granted here.
+    oneof = rules.DESCRIPTOR.oneofs_by_name.get("type")
+    kind = rules.WhichOneof("type") if oneof is not None else None
+    value = getattr(rules, kind) if kind is not None else None
+    return (str(kind), value) if isinstance(value, Message) else ("", None)
 
 
 def _bounds(rules: Any, field: FieldDescriptor) -> Schema:
@@ -91,7 +111,7 @@ def _bounds(rules: Any, field: FieldDescriptor) -> Schema:
 
 
 def _known(rules: Any, names: Mapping[str, str]) -> Schema:
-    set_fields = {field.name: value for field, value in rules.ListFields()}
+    set_fields = {field.name: value for field, value in rules.ListFields() if isinstance(value, _JSON)}
     return {keyword: set_fields[name] for name, keyword in names.items() if name in set_fields}
 
 
@@ -101,5 +121,6 @@ def _format(rules: Any) -> Schema:
 
 
 def _one_of(rules: Any) -> Schema:
-    values = [value for field, value in rules.ListFields() if field.name == "in"]
-    return {"enum": list(values[0])} if values else {}
+    values = [value for field, value in rules.ListFields() if field.name == "in" and field.is_repeated]
+    items = [item for item in values[0] if isinstance(item, _JSON)] if values else []
+    return {"enum": items} if items else {}

@@ -21,6 +21,7 @@ from services.gateway.transcoder.openapi.templates import (
     resource_skeleton,
     specificity,
 )
+from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.router import ANY_METHOD
 from services.gateway.transcoder.rules import Binding
 from services.gateway.transcoder.transcoder import Transcoder
@@ -71,6 +72,7 @@ class _Entry:
 class _Writer:
     def __init__(self, transcoder: Transcoder, about: About) -> None:
         self._about = about
+        self._options = transcoder.options
         self._bindings = sorted(transcoder.bindings, key=_order)
         self._comments: Comments = read_comments(transcoder.descriptor_sets)
         answered = reachable(binding.method.output_type for binding in self._bindings)
@@ -84,8 +86,7 @@ class _Writer:
         """Return the whole document."""
         about = self._about
         info: dict[str, Any] = {"title": about.title, "version": about.version}
-        if about.description:
-            info["description"] = about.description
+        info["description"] = "\n\n".join(filter(None, [about.description, _limits(self._options)]))
         paths = self._paths()
         components: dict[str, Any] = {"responses": errors.components(), "schemas": self._schemas.components()}
         document: dict[str, Any] = {
@@ -174,6 +175,14 @@ class _OperationIds:
 
 def _order(binding: Binding) -> tuple[str, int]:
     return binding.method.containing_service.full_name, binding.method.index
+
+
+def _limits(options: Options) -> str:
+    return (
+        f"Limits: a body of {options.max_body} bytes, a streamed message of {options.max_message} bytes, "
+        f"{options.max_params} query parameters, JSON nested {options.max_depth} deep. Deadlines: {options.default_timeout:g} s "
+        f"unless a call asks for less or more, at most {options.max_timeout:g} s; streams {options.max_stream_timeout:g} s."
+    )
 
 
 def _tags(services: Sequence[ServiceDescriptor]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from google.protobuf import descriptor_pb2
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from services.gateway.transcoder import Options
@@ -276,3 +277,17 @@ def test_deprecated_methods_are_marked() -> None:
     text = contract(rpc("Get", 'get: "/g"').replace("};", "}; option deprecated = true;"))
 
     assert operation(document(text), "/g")["deprecated"] is True
+
+
+def test_limits_are_told() -> None:
+    description = document(STREAMS, Options(default_routes=False, max_body=1234))["info"]["description"]
+
+    assert "a body of 1234 bytes" in description
+
+
+def test_source_info_about_nothing_is_passed_over() -> None:
+    found = descriptor_pb2.FileDescriptorSet.FromString(compile_contract(STREAMS))
+    for path in ([4, 99], [4, 0, 2, 99], [6, 0, 2, 0, 7, 1], [4, 0, 77, 1], [4], []):
+        found.file[-1].source_code_info.location.add(path=path, leading_comments="nothing")
+
+    assert "nothing" not in json.dumps(of_sets([found.SerializeToString()]))

@@ -256,3 +256,25 @@ def test_constraints_of_protovalidate_narrow_the_schemas() -> None:
     assert properties["plain"] == {"type": "string"}
     query = {one["name"]: one["schema"] for one in operation(found, "/find")["parameters"]}
     assert query["count"]["minimum"] == 1
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        "optional int32 field = 1159;",
+        "repeated FieldRules field = 1159;",
+        "optional FieldRules field = 1159;",
+    ],
+    ids=["number", "repeated", "no-oneof"],
+)
+def test_something_else_called_buf_validate_is_no_constraint(extension: str) -> None:
+    rules = 'syntax = "proto2"; package buf.validate; import "google/protobuf/descriptor.proto"; message FieldRules {}'
+    text = f"{rules} extend google.protobuf.FieldOptions {{ {extension} }}"
+    value = "1" if "int32" in extension else "{}"
+    messages = f"message A {{ string name = 1 [(buf.validate.field) = {value}]; }}"
+
+    found = document(
+        contract(rpc("Do", 'post: "/do" body: "*"', asked="A"), messages, 'import "validate.proto";'), validate=text
+    )
+
+    assert found["components"]["schemas"]["shop.v1.A"]["properties"]["name"] == {"type": "string"}
