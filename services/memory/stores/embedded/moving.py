@@ -17,7 +17,7 @@ from services.memory.domain.transfer import (
 from services.memory.filter.sql import to_sql
 from services.memory.stores.embedded.database import transaction
 from services.memory.stores.embedded.imports import PreparedImport, prepare_import, read_progress
-from services.memory.stores.embedded.rows import access_bindings, last_seq, read_embedding, read_many
+from services.memory.stores.embedded.rows import access_bindings, last_seq, read_many, read_pooled
 from services.memory.stores.embedded.writer import Ground
 from services.mesh.caller import Caller
 
@@ -81,7 +81,7 @@ def read_export(connection: apsw.Connection, caller: Caller, plan: ExportPlan) -
         keys: list[tuple[Any, ...]] = connection.execute(_OWNED.format(filter=condition), bindings | values).fetchall()
         docs = _fitting(keys, plan)
         found = read_many(connection, caller, docs, plan.now)
-        vectors = {doc: read_embedding(connection, doc) for doc in docs} if plan.with_embeddings else {}
+        vectors = {doc: read_pooled(connection, doc) for doc in docs} if plan.with_embeddings else {}
     rows = tuple(Exported(doc, found[doc], vectors.get(doc)) for doc in docs)
     return ExportChunk(rows, len(docs) < len(keys), snapshot)
 
