@@ -12,6 +12,7 @@ from multidict import CIMultiDictProxy
 from services.gateway.transcoder.body import body_chunks
 from services.gateway.transcoder.envelopes import GZIP, Coding, coding, from_base64, messages, pack
 from services.gateway.transcoder.errors import MAX_MESSAGE_CHARS, UNIMPLEMENTED, HttpError, refusal
+from services.gateway.transcoder.offload import sized
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.protocols import JSON, PROTO, Pairs, whole
 from services.gateway.transcoder.rules import BIDI, CLIENT_STREAM
@@ -63,7 +64,8 @@ class GrpcWeb:
 
     async def part(self, data: bytes) -> bytes:
         """Return a message frame."""
-        return self._written(await self._coding.packed(data))
+        frame = await self._coding.packed(data)
+        return await sized(len(frame), self._written, frame)
 
     def end(self, error: HttpError | None, trailers: Pairs) -> bytes:
         """Return the trailers frame."""

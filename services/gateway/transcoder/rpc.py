@@ -9,7 +9,7 @@ from aiohttp import web
 from services.gateway.transcoder import body as bodies
 from services.gateway.transcoder import metadata as md
 from services.gateway.transcoder import protocols
-from services.gateway.transcoder.envelopes import only
+from services.gateway.transcoder.envelopes import message_too_large, only
 from services.gateway.transcoder.errors import DEADLINE_EXCEEDED, refusal
 from services.gateway.transcoder.offload import sized
 from services.gateway.transcoder.options import Options
@@ -20,6 +20,9 @@ from services.gateway.transcoder.rules import BIDI, CLIENT_STREAM, SERVER_STREAM
 from services.gateway.transcoder.serving import CallContext, Exchange, Server
 from services.gateway.transcoder.table import Match
 from services.gateway.transcoder.upload import feed, pumped
+
+# Base64 makes a third more of a message; whatever is twice as long as the limit cannot hold a message within it.
+_MOST_GROWTH = 2
 
 
 class RpcServer:
@@ -80,6 +83,9 @@ class RpcServer:
 
     async def _message(self, exchange: Exchange, rpc: Rpc) -> bytes:
         """Return the wire form of the one request message."""
+        limit = self._options.max_message
+        if (exchange.request.content_length or 0) > _MOST_GROWTH * max(limit, self._options.max_body):
+            raise message_too_large(limit)
         try:
             async with asyncio.timeout(exchange.left_s()):
                 return await only(self._messages(exchange, rpc))

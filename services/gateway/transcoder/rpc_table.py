@@ -6,7 +6,8 @@ from http import HTTPStatus
 from aiohttp import web
 
 from services.gateway.transcoder.codec import JsonCodec
-from services.gateway.transcoder.connect import ConnectGet, ConnectStream, connect_post
+from services.gateway.transcoder.connect import ConnectGet, connect_post
+from services.gateway.transcoder.connect_stream import ConnectStream
 from services.gateway.transcoder.envelopes import Coding
 from services.gateway.transcoder.errors import UNIMPLEMENTED, HttpError, refusal
 from services.gateway.transcoder.grpcweb import GrpcWeb, grpc_web

@@ -211,7 +211,7 @@ async def test_metadata_passes_by_allow_list(gateway: Gateway, jukebox: Jukebox)
 async def test_timeout_reaches_the_backend(gateway: Gateway, jukebox: Jukebox) -> None:
     await ask(gateway, "Play", envelope(b""), Grpc_Timeout="5000m")
 
-    assert 0 < jukebox.time_left <= 5
+    assert 0 < jukebox.time_left <= 6  # grpc rounds up on the wire
 
 
 @pytest.mark.parametrize(
