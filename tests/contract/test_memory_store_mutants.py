@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from services.memory.domain.lineage import MAX_KIN, MAX_KIN_BYTES, Lineage
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.ports import (
     Create,
@@ -27,11 +28,12 @@ from tests.contract import test_memory_store as basics
 from tests.contract import test_memory_store_batches as batches
 from tests.contract import test_memory_store_history as history
 from tests.contract import test_memory_store_isolation as isolation
+from tests.contract import test_memory_store_lineage as lineages
 from tests.contract import test_memory_store_parts as parts
 from tests.contract import test_memory_store_search as searching
 from tests.contract import test_memory_store_validity as validity
 from tests.support.memories import EAST, hybrid_search, vector_search
-from tests.support.model_store import ModelMemoryStore, Record
+from tests.support.model_store import ModelMemoryStore, Record, may_see
 
 Promise = Callable[[MemoryStore], Awaitable[None]]
 
@@ -272,6 +274,34 @@ class RepeatsUnits(ModelMemoryStore):
         return None
 
 
+class FollowsHiddenLinks(ModelMemoryStore):
+    """Follows links through what the caller may not see."""
+
+    async def lineage(
+        self, caller: Caller, memory_id: str, now: datetime, max_kin: int = MAX_KIN, max_bytes: int = MAX_KIN_BYTES
+    ) -> Lineage:
+        self._visible(caller, memory_id, now)
+        owners = (Caller(record.memory.owner_user) for record in list(self.records.values()))
+        found = [
+            await super(FollowsHiddenLinks, self).lineage(owner, memory_id, now, max_kin, max_bytes)
+            for owner in owners
+            if may_see(owner, self.records[memory_id].memory, now)
+        ]
+        visible = {one.memory_id: one for each in found for one in each.descendants if may_see(caller, one, now)}
+        return replace(found[0], descendants=tuple(visible.values()))
+
+
+class FindsExternalIdsOfOthers(ModelMemoryStore):
+    """Compares external ids across owners."""
+
+    async def find_external(self, caller: Caller, external_id: str, now: datetime) -> Memory | None:
+        for record in list(self.records.values()):
+            found = await super().find_external(Caller(record.memory.owner_user), external_id, now)
+            if found:
+                return found
+        return None
+
+
 async def _search_by_validity(store: MemoryStore) -> None:
     await validity.test_search_finds_what_holds_at_the_moment(store, vector_search(EAST))
 
@@ -310,6 +340,8 @@ MUTANTS: list[tuple[type[ModelMemoryStore], Promise]] = [
     (ForgetsValidity, _search_by_validity),
     (HoldsTooLong, validity.test_list_holds_what_holds_at_the_moment),
     (RepeatsUnits, validity.test_repeated_unit_does_nothing_and_returns_what_it_made),
+    (FollowsHiddenLinks, lineages.test_lineage_leads_only_through_what_the_caller_may_see),
+    (FindsExternalIdsOfOthers, batches.test_memory_is_found_by_its_owners_external_id_alone),
     (CountsTheWholeBucket, batches.test_count_is_of_the_selection),
     (ForgetsParts, parts.test_content_is_found_by_any_of_its_parts),
     (ForgetsParts, parts.test_threshold_and_min_score_weigh_the_best_part),

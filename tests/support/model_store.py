@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from services.memory.domain import keyword
 from services.memory.domain.fusion import fused_score
+from services.memory.domain.lineage import MAX_KIN, MAX_KIN_BYTES, Lineage
 from services.memory.domain.memory import (
     Embedding,
     EtagMismatch,
@@ -42,6 +43,7 @@ from services.mesh.errors import InvalidInput, MemoryBoxError
 from tests.support.filters import interpret
 from tests.support.model_feed import ModelFeed
 from tests.support.model_history import find_revision, may_read, revision_page, seen_states
+from tests.support.model_lineage import is_parent, kin
 from tests.support.model_moving import ModelMover
 
 AGELESS = datetime.max.replace(tzinfo=UTC)  # minus a creation time: a sort key with the youngest first
@@ -179,6 +181,15 @@ class ModelMemoryStore:
     async def list_revisions(self, caller: Caller, plan: RevisionPlan) -> RevisionPage:
         current = self._visible(caller, plan.memory_id, plan.now).memory
         return revision_page(seen_states(caller, current, self.former.get(plan.memory_id, ())), plan)
+
+    async def lineage(
+        self, caller: Caller, memory_id: str, now: datetime, max_kin: int = MAX_KIN, max_bytes: int = MAX_KIN_BYTES
+    ) -> Lineage:
+        start = self._visible(caller, memory_id, now).memory
+        visible = [record.memory for record in self.records.values() if may_see(caller, record.memory, now)]
+        up, more_up = kin(start, visible, is_parent, (max_kin, max_bytes))
+        down, more_down = kin(start, visible, lambda one, of: is_parent(of, one), (max_kin, max_bytes))
+        return Lineage(up, down, more_up or more_down)
 
     async def get_revision(self, caller: Caller, memory_id: str, revision: int, now: datetime) -> Memory:
         current = self._visible(caller, memory_id, now).memory

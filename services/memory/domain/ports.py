@@ -8,6 +8,7 @@ from typing import Protocol
 
 from services.memory.domain.audit import Act, current_act
 from services.memory.domain.feed import FeedStore
+from services.memory.domain.lineage import LineageReader
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.reads import BatchReader
 from services.memory.domain.revisions import RevisionReader
@@ -181,7 +182,7 @@ class StoreSecrets:
     token_key: bytes
 
 
-class MemoryStore(BatchReader, RevisionReader, Protocol):
+class MemoryStore(BatchReader, LineageReader, RevisionReader, Protocol):
     """Where memories are kept; implemented in ``stores/``. Who may read is decided inside each query."""
 
     @property

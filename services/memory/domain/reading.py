@@ -1,8 +1,9 @@
-"""Reading memories by the dozen: batches by id, and counts."""
+"""Reading memories by the dozen: batches by id, lineage, and counts."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from services.memory.domain.lineage import Lineage
 from services.memory.domain.memories import MAX_BATCH, required_id, utc_now
 from services.memory.domain.ports import MemoryStore
 from services.memory.domain.reads import Batch, Selection
@@ -25,6 +26,10 @@ class Reading:
             raise InvalidInput(f"memory_ids {description}", violations=[Violation("memory_ids", description)])
         wanted = [required_id(memory_id, f"memory_ids[{place}]") for place, memory_id in enumerate(memory_ids)]
         return await self._store.get_many(caller, list(dict.fromkeys(wanted)), self._clock())
+
+    async def lineage(self, caller: Caller, memory_id: str) -> Lineage:
+        """Return what a memory was made from and what was made from it. Raises ``MemoryNotFound``."""
+        return await self._store.lineage(caller, required_id(memory_id), self._clock())
 
     async def count(self, caller: Caller, *, bucket: str, filter_text: str, any_validity: bool = False) -> int:
         """Return how many memories *caller* may see that lie in the bucket, pass the filter and hold now. Raises ``InvalidFilter``."""

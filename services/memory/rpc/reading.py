@@ -1,4 +1,4 @@
-"""Batches of memories by id, and counts, on the wire."""
+"""Batches of memories by id, lineage, and counts, on the wire."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,14 @@ class ReadingRpcs:
         batch = await self._reading.get_batch(caller(context), request.memory_ids)
         return pb.BatchGetMemoriesResponse(
             memories=[memory_to_proto(memory) for memory in batch.memories], remaining_memory_ids=batch.remaining_ids
+        )
+
+    async def GetLineage(self, request: pb.GetLineageRequest, context: "Context") -> pb.GetLineageResponse:
+        lineage = await self._reading.lineage(caller(context), request.memory_id)
+        return pb.GetLineageResponse(
+            ancestors=[memory_to_proto(memory) for memory in lineage.ancestors],
+            descendants=[memory_to_proto(memory) for memory in lineage.descendants],
+            truncated=lineage.truncated,
         )
 
     async def CountMemories(self, request: pb.CountMemoriesRequest, context: "Context") -> pb.CountMemoriesResponse:

@@ -8,6 +8,7 @@ from datetime import datetime
 from opentelemetry.trace import SpanKind, StatusCode
 
 from services.memory.domain.feed import FeedStore
+from services.memory.domain.lineage import MAX_KIN, MAX_KIN_BYTES, Lineage
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.ports import (
     ListPage,
@@ -80,6 +81,13 @@ class TracedMemoryStore:
         """Pass on."""
         async with self._span("list_revisions"):
             return await self._store.list_revisions(caller, plan)
+
+    async def lineage(
+        self, caller: Caller, memory_id: str, now: datetime, max_kin: int = MAX_KIN, max_bytes: int = MAX_KIN_BYTES
+    ) -> Lineage:
+        """Pass on."""
+        async with self._span("lineage"):
+            return await self._store.lineage(caller, memory_id, now, max_kin, max_bytes)
 
     async def get_revision(self, caller: Caller, memory_id: str, revision: int, now: datetime) -> Memory:
         """Pass on."""

@@ -8,9 +8,11 @@ from typing import TypeVar
 
 import apsw
 
+from services.memory.domain.lineage import MAX_KIN, MAX_KIN_BYTES, Lineage
 from services.memory.domain.memory import Memory
 from services.memory.domain.revisions import RevisionNotFound, RevisionPage, RevisionPlan
 from services.memory.stores.embedded.database import transaction
+from services.memory.stores.embedded.lineage import read_lineage
 from services.memory.stores.embedded.rows import (
     COLUMNS,
     NEVER,
@@ -94,7 +96,7 @@ def _cut_page(states: Iterable[Memory], plan: RevisionPlan) -> RevisionPage:
 
 
 class HistoryReads(ABC):
-    """The embedded store's reads of former states."""
+    """The embedded store's reads of former states and of lineage."""
 
     @abstractmethod
     async def _read(self, read: Callable[[apsw.Connection], Found]) -> Found: ...
@@ -106,3 +108,11 @@ class HistoryReads(ABC):
     async def get_revision(self, caller: Caller, memory_id: str, revision: int, now: datetime) -> Memory:
         """Return one state, or raise ``MemoryNotFound`` or ``RevisionNotFound``."""
         return await self._read(lambda connection: read_revision(connection, caller, memory_id, revision, now))
+
+    async def lineage(
+        self, caller: Caller, memory_id: str, now: datetime, max_kin: int = MAX_KIN, max_bytes: int = MAX_KIN_BYTES
+    ) -> Lineage:
+        """Return the kin of one memory, or raise ``MemoryNotFound``."""
+        return await self._read(
+            lambda connection: read_lineage(connection, caller, memory_id, now, max_kin=max_kin, max_bytes=max_bytes)
+        )

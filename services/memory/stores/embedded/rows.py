@@ -35,7 +35,7 @@ WAYS = """
   + EXISTS (SELECT 1 FROM partition_roles r
             WHERE r.partition_id = p.partition_id AND r.role IN (SELECT value FROM json_each(:roles)))
 """
-_LIVE = "m.delete_time IS NULL AND (m.expires_at IS NULL OR m.expires_at > :now)"
+LIVE = "m.delete_time IS NULL AND (m.expires_at IS NULL OR m.expires_at > :now)"
 VALID = f"""
   (:valid_at IS NULL
    OR (coalesce(m.valid_from, {-NEVER}) <= :valid_at AND coalesce(m.valid_until, {NEVER}) > :valid_at))
@@ -54,21 +54,21 @@ _GET = f"""
 """  # noqa: S608  # built of constants
 _BY_ID = f"SELECT {COLUMNS} FROM memories m WHERE m.memory_id = ?"  # noqa: S608  # built of constants
 _BY_EXTERNAL_ID = f"""
-  SELECT {COLUMNS} FROM memories m WHERE m.owner_user = :user AND m.external_claim = :external_id AND {_LIVE}
+  SELECT {COLUMNS} FROM memories m WHERE m.owner_user = :user AND m.external_claim = :external_id AND {LIVE}
 """  # noqa: S608  # built of constants
 _FETCH = f"""
   SELECT {COLUMNS} FROM json_each(:docs) d JOIN memories m ON m.doc = d.value
   JOIN partitions p ON p.partition_id = m.partition_id
-  WHERE ({WAYS}) > 0 AND {_LIVE}
+  WHERE ({WAYS}) > 0 AND {LIVE}
 """  # noqa: S608  # built of constants
 _KEYS = f"""
   SELECT m.created_at, m.memory_id, m.doc, m.size_bytes FROM memories m
-  WHERE m.partition_id = :partition AND {_LIVE} AND m.doc <= :snapshot AND (:bucket IS NULL OR m.bucket = :bucket)
+  WHERE m.partition_id = :partition AND {LIVE} AND m.doc <= :snapshot AND (:bucket IS NULL OR m.bucket = :bucket)
     AND (m.created_at, m.memory_id) < (:after_time, :after_id) AND {VALID} AND {{filter}}
   ORDER BY m.created_at DESC, m.memory_id DESC
 """  # noqa: S608  # built of constants
 _COUNT = f"""
-  SELECT count(*) FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {_LIVE}
+  SELECT count(*) FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {LIVE}
     AND (:bucket IS NULL OR m.bucket = :bucket) AND {VALID} AND {{filter}}
 """  # noqa: S608  # built of constants
 _CHOSEN = f"""
@@ -77,7 +77,7 @@ _CHOSEN = f"""
   JOIN partitions p ON p.partition_id = coalesce(m.partition_id, 0)
   WHERE min(1, {WAYS}) > (m.delete_time IS NOT NULL) + (coalesce(m.expires_at, {NEVER}) <= :now) ORDER BY d.key
 """  # noqa: S608  # built of constants
-_MATCHING = f"SELECT m.doc FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {_LIVE} AND {VALID} AND {{filter}}"  # noqa: S608
+_MATCHING = f"SELECT m.doc FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {LIVE} AND {VALID} AND {{filter}}"  # noqa: S608
 _INVALID = f"""
   SELECT m.doc FROM memories m INDEXED BY memories_bounded
   WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND (m.valid_from IS NOT NULL OR m.valid_until IS NOT NULL) AND NOT {VALID}

@@ -628,23 +628,27 @@ class GetLineageResponse(_message.Message):
 
     ANCESTORS_FIELD_NUMBER: _builtins.int
     DESCENDANTS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """Whether there are more: at most 1000 memories and 1.5 MiB are returned in each direction."""
     @_builtins.property
     def ancestors(self) -> _containers.RepeatedCompositeFieldContainer[_memory_pb2.Memory]:
-        """What it was made from, as far as the caller may see."""
+        """What it was made from, as far as the caller may see: the nearest first, of equal distance the youngest first."""
 
     @_builtins.property
     def descendants(self) -> _containers.RepeatedCompositeFieldContainer[_memory_pb2.Memory]:
-        """What was made from it, as far as the caller may see."""
+        """What was made from it, in the same order."""
 
     def __init__(
         self,
         *,
         ancestors: _abc.Iterable[_memory_pb2.Memory] | None = ...,
         descendants: _abc.Iterable[_memory_pb2.Memory] | None = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "descendants", b"descendants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "descendants", b"descendants", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

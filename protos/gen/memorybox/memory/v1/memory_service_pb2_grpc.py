@@ -277,7 +277,10 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetLineage(self, request, context):
-        """Returns what a memory was made from and what was made from it. Safe to retry.
+        """Returns what a memory was made from and what was made from it, directly and over others. Safe to retry.
+
+        Links are `source.parent_memory_ids` and `superseded_by` (the newer fact descends from the older one); they are followed only
+        through memories that the caller may see. Fails with NOT_FOUND (`MEMORY_NOT_FOUND`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -97,7 +97,11 @@ class MemoryServiceStub:
     the threshold is not known.
     """
     GetLineage: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.GetLineageRequest, _memory_service_pb2.GetLineageResponse]
-    """Returns what a memory was made from and what was made from it. Safe to retry."""
+    """Returns what a memory was made from and what was made from it, directly and over others. Safe to retry.
+
+    Links are `source.parent_memory_ids` and `superseded_by` (the newer fact descends from the older one); they are followed only
+    through memories that the caller may see. Fails with NOT_FOUND (`MEMORY_NOT_FOUND`).
+    """
     UndeleteMemory: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.UndeleteMemoryRequest, _memory_service_pb2.UndeleteMemoryResponse]
     """Brings a deleted memory of the caller's own back, as a new revision, as long as it is kept; one that is not deleted stays as it is.
     Safe to retry.
@@ -235,7 +239,11 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     the threshold is not known.
     """
     GetLineage: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.GetLineageRequest, _memory_service_pb2.GetLineageResponse]  # type: ignore[assignment]
-    """Returns what a memory was made from and what was made from it. Safe to retry."""
+    """Returns what a memory was made from and what was made from it, directly and over others. Safe to retry.
+
+    Links are `source.parent_memory_ids` and `superseded_by` (the newer fact descends from the older one); they are followed only
+    through memories that the caller may see. Fails with NOT_FOUND (`MEMORY_NOT_FOUND`).
+    """
     UndeleteMemory: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.UndeleteMemoryRequest, _memory_service_pb2.UndeleteMemoryResponse]  # type: ignore[assignment]
     """Brings a deleted memory of the caller's own back, as a new revision, as long as it is kept; one that is not deleted stays as it is.
     Safe to retry.
@@ -448,7 +456,11 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.GetLineageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.GetLineageResponse, _abc.Awaitable[_memory_service_pb2.GetLineageResponse]]:
-        """Returns what a memory was made from and what was made from it. Safe to retry."""
+        """Returns what a memory was made from and what was made from it, directly and over others. Safe to retry.
+
+        Links are `source.parent_memory_ids` and `superseded_by` (the newer fact descends from the older one); they are followed only
+        through memories that the caller may see. Fails with NOT_FOUND (`MEMORY_NOT_FOUND`).
+        """
 
     @_abc_1.abstractmethod
     def UndeleteMemory(
