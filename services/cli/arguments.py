@@ -136,7 +136,9 @@ def _add_content(commands: Commands) -> None:
         help="one memory a paragraph, or one a file; a line of JSON is always one",
     )
     imports.add_argument(
-        "--ndjson", action="store_true", help="each PATH is a file that `memorybox export` wrote, kept whole, vectors too"
+        "--ndjson",
+        action="store_true",
+        help="each PATH is a file that `memorybox export` wrote, kept whole, vectors too",
     )
     export = _add(commands, "export", "moving", "Write all of your own memories to a file, vectors included.")
     export.add_argument("file", nargs="?", type=Path, metavar="FILE", help="where to; default standard output")
