@@ -21,7 +21,7 @@ from services.memory.access import ACCESS
 from services.memory.backends.embedding_service import RETRYABLE, EmbeddingServiceEmbedder
 from services.memory.backends.subject_data import RemoteSubjectData
 from services.memory.domain.audit import AuditLog
-from services.memory.domain.audits import Audits, Recorder, Roles
+from services.memory.domain.audits import Audits, Recorder, Roles, anchor_hourly
 from services.memory.domain.erasure import ANONYMIZE, ERASE, Erasures, SubjectDataKind
 from services.memory.domain.history import History
 from services.memory.domain.importing import Imports
@@ -103,6 +103,7 @@ def govern(
     log = EmbeddedAuditLog(store)
     recorder = Recorder(log, synchronous=settings.audit_reads == "sync")
     mesh.stack.push_async_callback(recorder.close)
+    mesh.stack.push_async_callback(stop, asyncio.create_task(anchor_hourly(log)))
     started, kept = asyncio.Event(), EmbeddedOperations(store)
     operations = Operations(kept, store.secrets, roles, started)
     subject_data = SubjectData(EmbeddedSubjectData(store), recorder)

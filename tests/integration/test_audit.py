@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
@@ -14,6 +15,7 @@ from memorybox.memory.v1 import memory_pb2
 from memorybox.memory.v1 import memory_service_pb2 as memory_service
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.memory.stores.embedded.database import DATABASE_NAME
+from services.memory.stores.embedded.governing import EmbeddedAuditLog
 from services.mesh.keys import ANY, Grant
 from tests.support.clients import Deployment, refusal
 from tests.support.governed import GovernedWorld, governed_world
@@ -194,14 +196,34 @@ async def test_change_of_an_event_is_found_and_named(
     assert found.first_broken.seq == (3 if "seq = 3" in statement else 2)
 
 
+async def test_anchors_tell_when_a_whole_chain_is_gone(
+    world: GovernedWorld, store: EmbeddedMemoryStore, tmp_path: Path
+) -> None:
+    log = EmbeddedAuditLog(store)
+    await append(world, foreign(1), foreign(2))
+    anchored = await log.anchor(datetime.now(UTC))
+    again = await log.anchor(datetime.now(UTC))
+    whole = await world.gwen.verified()
+    change(tmp_path, "DELETE FROM audit_events WHERE writer_id = 'chat/1'")
+    change(tmp_path, "DELETE FROM audit_chains WHERE writer_id = 'chat/1'")
+
+    found = await world.gwen.verified()
+
+    assert anchored is not None
+    assert again is None, "nothing has grown since"
+    assert whole.valid
+    assert not found.valid
+    assert found.first_broken.method == "memorybox.governance.v1.AuditService/Anchor"
+
+
 async def test_event_of_a_write_that_failed_is_not_in_the_chain_twice(world: GovernedWorld) -> None:
-    first = await world.memories.ann.create("tea", external_id="x")
-    refused = await refusal(world.memories.ann.create("more tea", external_id="x"))
+    first = await world.memories.ann.create("tea", "r1")
+    refused = await refusal(world.memories.ann.create("more tea", "r1"))
 
     events = await world.gwen.events("CreateMemory")
 
-    assert refused.code == "ALREADY_EXISTS"
-    assert [(event.outcome, list(event.resource_ids)) for event in events] == [("OK", [first.memory_id]), ("ALREADY_EXISTS", [])]  # fmt: skip
+    assert refused.reason == "REQUEST_ID_REUSED"
+    assert [(event.outcome, list(event.resource_ids)) for event in events] == [("OK", [first.memory_id]), ("INVALID_ARGUMENT", [])]  # fmt: skip
     assert (await world.gwen.verified()).valid
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +11,9 @@ from typing import Protocol
 import orjson
 
 GENESIS = b""  # what the first event of a chain has in the place of the hash before
+# An event of this method anchors all chains: its one resource id is the Merkle root over where each of them stood before it.
+ANCHOR = "memorybox.governance.v1.AuditService/Anchor"
+AUTHOR = "memorybox"  # who acts in events of what happens by itself
 _PSEUDONYM_BYTES = 16
 
 
@@ -141,9 +144,32 @@ class AuditLog(Protocol):
         """Walk all chains."""
         ...
 
+    async def anchor(self, at: datetime) -> str | None:
+        """Anchor all chains if any has grown since the last anchor; return the resource id of the new one."""
+        ...
+
     async def knows(self, method: str, resource_ids: Sequence[str]) -> bool:
         """Say whether there is an event of *method* with exactly these ids."""
         ...
+
+
+Heads = Mapping[str, tuple[int, bytes]]  # seq and hash of the last event of each chain, by writer
+
+
+def anchor_id(heads: Heads) -> str:
+    """Return the resource id of an anchor of *heads*."""
+    leaves = [orjson.dumps((writer_id, heads[writer_id][0], heads[writer_id][1].hex())) for writer_id in sorted(heads)]
+    return f"merkle:{merkle_root(leaves).hex()}"
+
+
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
+    """Return the root of the Merkle tree over *leaves*, as RFC 6962 section 2.1 defines it."""
+    if not leaves:
+        return hashlib.sha256(b"").digest()
+    if len(leaves) == 1:
+        return hashlib.sha256(b"\x00" + leaves[0]).digest()
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    return hashlib.sha256(b"\x01" + merkle_root(leaves[:split]) + merkle_root(leaves[split:])).digest()
 
 
 def pseudonym(key: bytes, user: str) -> str:

@@ -14,6 +14,7 @@ from services.mesh.errors import FailedPrecondition, InvalidInput, MemoryBoxErro
 FLUSH_S = 0.5  # half of what is promised, so that a slow commit still keeps it
 MAX_WAITING = 10_000  # entries; then calls wait for the disk
 MAX_APPENDED = 1000
+ANCHOR_S = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +91,19 @@ class Recorder:
                 # They go on waiting; a later entry, or the end of the process, tries again.
                 _log.error("audit events cannot be written", extra={"reason": error.reason})
                 return
+
+
+async def anchor_hourly(log: AuditLog, clock: Clock = utc_now, period_s: float = ANCHOR_S) -> None:
+    """Anchor all chains again and again, until cancelled; the roots go to the process's log too, where nobody rewrites them."""
+    while True:
+        await asyncio.sleep(period_s)
+        try:
+            root = await log.anchor(clock())
+        except MemoryBoxError as error:
+            _log.warning("the audit log could not be anchored", extra={"reason": error.reason})
+            continue
+        if root is not None:
+            _log.info("the audit log is anchored", extra={"root": root})
 
 
 @dataclass(frozen=True, slots=True)

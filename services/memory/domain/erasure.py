@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from services.memory.domain.audit import Act, AuditLog, Entry, Touched
+from services.memory.domain.audit import AUTHOR, Act, AuditLog, Entry, Touched
 from services.memory.domain.audits import Roles
 from services.memory.domain.memories import Clock, utc_now
 from services.memory.domain.memory import Json
@@ -20,7 +20,6 @@ from services.mesh.errors import PermissionDenied
 
 ERASE, ANONYMIZE = "EraseOwner", "AnonymizeOwner"
 METHOD = "memorybox.governance.v1.GovernanceService/"
-AUTHOR = "memorybox"  # who acts in events of what happens by itself
 
 
 class NotYours(PermissionDenied):

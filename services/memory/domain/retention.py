@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from services.memory.domain.erasure import AUTHOR
+from services.memory.domain.audit import AUTHOR
 from services.memory.domain.memories import Clock, utc_now
 from services.memory.domain.memory import EtagMismatch
 from services.memory.domain.operations import Operation, Operations, Step

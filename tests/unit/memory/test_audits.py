@@ -16,6 +16,7 @@ from services.memory.domain.audit import (
     ForeignEvent,
     KeptEvent,
     Verification,
+    merkle_root,
     pseudonym,
 )
 from services.memory.domain.audits import Recorder
@@ -41,6 +42,9 @@ class FakeLog:
 
     async def page(self, plan: AuditPlan) -> Sequence[KeptEvent]:
         return ()
+
+    async def anchor(self, at: datetime) -> str | None:
+        return None
 
     async def knows(self, method: str, resource_ids: Sequence[str]) -> bool:
         return False
@@ -132,3 +136,17 @@ def test_chain_holds_only_in_order_and_without_gaps() -> None:
     assert [whole.holds(item) for item in kept] == [True, True]
     assert whole.ends_with(2, second.digest())
     assert not gapped.holds(kept[1])
+
+
+def test_merkle_root_is_that_of_rfc_6962() -> None:
+    # Roots of the first 0, 1, 2, 3 and 7 of the leaves that the Certificate Transparency project tests with.
+    leaves = [bytes.fromhex(text) for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657")]
+    roots = [merkle_root(leaves[:count]).hex() for count in (0, 1, 2, 3, 7)]
+
+    assert roots == [
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+        "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+        "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+    ]

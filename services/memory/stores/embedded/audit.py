@@ -3,20 +3,26 @@
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import apsw
 import orjson
 
 from services.memory.domain.audit import (
+    ANCHOR,
+    AUTHOR,
     GENESIS,
+    Act,
     AuditEvent,
     AuditPlan,
     ChainWalk,
     Entry,
     ForeignEvent,
     KeptEvent,
+    Touched,
     Verification,
+    anchor_id,
     pseudonym,
 )
 from services.memory.domain.audits import AuditGap
@@ -34,7 +40,7 @@ _ABOUT = f"""
   SELECT {_COLUMNS} FROM audit_subjects s JOIN audit_events e USING (event_no) LEFT JOIN audit_people p ON p.pseudonym = e.actor
   WHERE s.pseudonym = :about AND s.event_no < :before ORDER BY s.event_no DESC LIMIT :limit
 """  # noqa: S608  # built of constants
-_CHAINS = f"SELECT {_COLUMNS} {_FROM} ORDER BY e.writer_id, e.seq"  # built of constants
+_CHAINS = f"SELECT {_COLUMNS} {_FROM} ORDER BY e.event_no"  # built of constants
 _INSERT = f"INSERT INTO audit_events VALUES ({','.join('?' * 12)})"  # noqa: S608  # built of constants
 _END = (1 << 63) - 1
 
@@ -74,6 +80,15 @@ class AuditWriter:
             last_hash = self._insert(writer_id, event.seq, last_hash, event.entry)
         self._set_head(writer_id, new[-1].seq, last_hash)
         return new[-1].seq
+
+    def anchor(self, at: datetime) -> str | None:
+        """Append an anchor of all chains to the chain of this process, unless the last event already is one."""
+        last = self._connection.execute("SELECT method FROM audit_events ORDER BY event_no DESC LIMIT 1").get
+        if last in {None, ANCHOR}:
+            return None
+        root = anchor_id(read_heads(self._connection))
+        self.append([Entry(Act(AUTHOR, ANCHOR, at), "OK", (Touched(root),))])
+        return root
 
     def _insert(self, writer_id: str, seq: int, prev_hash: bytes, entry: Entry) -> bytes:
         act = entry.act
@@ -144,13 +159,16 @@ def read_page(connection: apsw.Connection, plan: AuditPlan) -> list[KeptEvent]:
 def verify(connection: apsw.Connection) -> Verification:
     """Walk all chains at one moment."""
     walks: dict[str, ChainWalk] = {}
+    heads: dict[str, Head] = {}
     first: KeptEvent | None = None
     count, until = 0, None
     with transaction(connection):
         for row in connection.execute(_CHAINS):
             kept = _row_to_event(row)
-            if not walks.setdefault(kept.event.writer_id, ChainWalk()).holds(kept):
-                first = kept if first is None else min(first, kept, key=_number)
+            anchored = kept.event.method != ANCHOR or kept.event.resource_ids == (anchor_id(heads),)
+            if not (walks.setdefault(kept.event.writer_id, ChainWalk()).holds(kept) and anchored):
+                first = first or kept
+            heads[kept.event.writer_id] = (kept.event.seq, kept.hash)
             count += 1
             until = max(kept.event.event_time_us, until or 0)
         for lost in _lost_ends(connection, walks):
@@ -166,18 +184,17 @@ def knows(connection: apsw.Connection, method: str, resource_ids: Sequence[str])
 
 def _lost_ends(connection: apsw.Connection, walks: dict[str, ChainWalk]) -> Iterator[KeptEvent]:
     """Yield what stands for the last event of each chain that does not end where its writer last stood."""
-    heads = {
-        writer_id: (int(seq), bytes(last_hash))
-        for writer_id, seq, last_hash in connection.execute("SELECT writer_id, seq, hash FROM audit_chains")
-    }
+    heads = read_heads(connection)
     for writer_id in sorted({*heads, *walks}):
         seq, last_hash = heads.get(writer_id, (0, GENESIS))
         if not walks.get(writer_id, ChainWalk()).ends_with(seq, last_hash):
             yield KeptEvent(_END, AuditEvent(writer_id, seq, b"", 0, "", "", "", "", (), ()), last_hash)
 
 
-def _number(kept: KeptEvent) -> int:
-    return kept.number
+def read_heads(connection: apsw.Connection) -> dict[str, Head]:
+    """Return where each chain stands, as its writer left it."""
+    rows = connection.execute("SELECT writer_id, seq, hash FROM audit_chains")
+    return {writer_id: (int(seq), bytes(last_hash)) for writer_id, seq, last_hash in rows}
 
 
 def _event_to_row(event: AuditEvent, event_hash: bytes) -> Row:

@@ -59,6 +59,11 @@ class EmbeddedAuditLog:
         """Walk all chains."""
         return await self._store.read(audit.verify)
 
+    async def anchor(self, at: datetime) -> str | None:
+        """Anchor all chains."""
+        (root,) = await self._store.run(lambda ground: (ground.audit.anchor(at),))
+        return root
+
     async def knows(self, method: str, resource_ids: Sequence[str]) -> bool:
         """Say whether there is an event of *method* with exactly these ids."""
         return await self._store.read(lambda connection: audit.knows(connection, method, resource_ids))
