@@ -27,6 +27,7 @@ _MASK_NOTE = (
     "Changes the fields that the body names, and no others; null clears a field, lists and maps are replaced whole. "
     "The query parameter `{name}` names the fields instead."
 )
+_TWICE = "What the path gives may be left out here; if it is given too, both must be equal."
 _EMPTY = "An absent body is an empty message."
 
 
@@ -80,7 +81,10 @@ class Operations:
         else:
             body["content"] = {JSON: {"schema": schema}}
             body["description"] = _EMPTY
-        text = self._comments.get(field.full_name, "") if field is not None else ""
+        texts = [self._comments.get(field.full_name, "") if field is not None else body.get("description", "")]
+        if field is not None and any(path.text.startswith(field.name + ".") for _, path in binding.variables):
+            texts.append(_TWICE)
+        text = "\n\n".join(filter(None, texts))
         if text:
             body["description"] = text
         if field is not None and is_required(field):

@@ -226,6 +226,7 @@ def test_patch_says_that_its_mask_is_automatic() -> None:
     assert "`updateMask`" in patch["description"]
     assert "description" not in by_hand
     assert "updateMask" in parameters(patch, "query")
+    assert "both must be equal" in patch["requestBody"]["description"]
 
 
 def test_header_fields_are_header_parameters_where_the_request_has_them() -> None:
