@@ -14,10 +14,11 @@ from services.memory.domain.ports import MatchedPart, SearchMode
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.memory.stores.embedded.database import DATABASE_NAME
 from services.mesh.errors import DataLoss
-from tests.support.memories import ANN, apply, creation, found, hybrid_search, revised, vector_search
+from tests.support.memories import ANN, apply, creation, hybrid_search, revised, vector_search
 from tests.support.model_store import ModelMemoryStore
 
 Matrix = npt.NDArray[np.float32]
+NOISE = 2e-3  # a hundredth of what the codes can tell, and enough that cosines differ as float32
 
 
 @pytest.fixture
@@ -49,11 +50,11 @@ async def test_parts_closer_than_the_codes_can_tell_are_ranked_exactly(store: Em
     rng, model = np.random.default_rng(3), ModelMemoryStore()
     centre = rng.standard_normal(64)
     for number in range(150):
-        crowd = unit(centre + rng.standard_normal((int(rng.integers(1, 20)), 64)) * 1e-4)
+        crowd = unit(centre + rng.standard_normal((int(rng.integers(1, 20)), 64)) * NOISE)
         change = creation(f"m{number:03}", "tea" if number % 3 else "milk", embedding=embedding(crowd))
         await apply(store, ANN, change)
         await apply(model, ANN, change)
-    query = Embedding("space", unit(centre + rng.standard_normal(64) * 1e-4))
+    query = Embedding("space", unit(centre + rng.standard_normal(64) * NOISE))
 
     for top_k in (1, 100, 1000):
         by_vector = vector_search(query, top_k=top_k, limit=100)
@@ -127,5 +128,9 @@ async def test_many_parts_are_sealed_and_merged_without_loss(store: EmbeddedMemo
 
     for _ in range(20):
         point = unit(rng.standard_normal(16))
-        ranked = sorted(kept, key=lambda name: -float((kept[name].astype(np.float64) @ point.astype(np.float64)).max()))
-        assert await found(store, ANN, vector_search(Embedding("space", point))) == ranked[:10]
+        cosines = {name: vectors.astype(np.float64) @ point.astype(np.float64) for name, vectors in kept.items()}
+        hits = (await store.search(ANN, vector_search(Embedding("space", point)))).hits
+        assert [hit.memory.memory_id for hit in hits] == sorted(kept, key=lambda name: -cosines[name].max())[:10]
+        for hit in (hit for hit in hits if hit.memory.content != "short"):
+            number = int(cosines[hit.memory.memory_id][1:].argmax())
+            assert hit.matched_part == MatchedPart(number, 8 * number, 8 * number + 10)
