@@ -96,6 +96,40 @@ def _unchunked(body: bytes) -> bytes:
     return whole
 
 
+@pytest.mark.parametrize(
+    ("content_type", "message"), [(GRPC_WEB, b""), (STREAM, b"{}")], ids=["grpc-web", "connect-stream"]
+)
+async def test_client_that_does_not_read_holds_no_service(
+    upstream: FakeUpstream, content_type: tuple[str, str], message: bytes
+) -> None:
+    async def flood(_request: bytes, _context: Any) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield pb.ExportMemoriesResponse(resume_token="a" * 60_000).SerializeToString()
+        finally:
+            upstream.cancelled.set()
+
+    upstream.streams["ExportMemories"] = flood
+    async with upstream.serving() as port, gateway(port, {"MEMORYBOX_GATEWAY_WRITE_TIMEOUT": "0.3"}) as edge:
+        _, writer = await edge.connect()
+        writer.write(edge.request("POST", f"{MEMORIES}/ExportMemories", [content_type], envelope(message)))
+        async with asyncio.timeout(WITHIN_S):
+            await upstream.cancelled.wait()
+        writer.close()
+
+    assert [seen.method for seen in upstream.seen] == [f"{MEMORIES}/ExportMemories"]
+
+
+async def test_body_may_come_in_chunks(edge: Gateway, upstream: FakeUpstream) -> None:
+    upstream.answers["GetMemory"] = one_memory
+    body = envelope(pb.GetMemoryRequest(memory_id="m1").SerializeToString())
+    chunked = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+
+    reply = await edge.ask("POST", f"{MEMORIES}/GetMemory", [GRPC_WEB, ("Transfer-Encoding", "chunked")], chunked)
+
+    assert grpc_web(reply.body)[1] == {"grpc-status": "0"}
+
+
 async def test_callers_are_vouched_for(upstream: FakeUpstream, tmp_path: Path) -> None:
     folder = KeyFolder(tmp_path)
     folder.ensure([(GATEWAY, GATEWAY, Grant((ANY,), (ANY,), ("memory", "embedding"), (ANY,)))])
