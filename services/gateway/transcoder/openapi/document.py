@@ -27,7 +27,6 @@ from services.gateway.transcoder.rules import Binding
 from services.gateway.transcoder.transcoder import Transcoder
 
 OPENAPI = "3.1.0"
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 # What a path item of OpenAPI can hold; other methods go under `x-methods`.
 _METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE")
@@ -91,7 +90,6 @@ class _Writer:
         components: dict[str, Any] = {"responses": errors.components(), "schemas": self._schemas.components()}
         document: dict[str, Any] = {
             "openapi": OPENAPI,
-            "jsonSchemaDialect": DIALECT,
             "info": info,
             "servers": [{"url": url} for url in about.servers],
             "tags": self._tag_objects(),
