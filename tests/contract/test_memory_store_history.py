@@ -1,13 +1,15 @@
 """What every memory store promises of former states: all are kept, and nobody learns what was kept from them."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from services.memory.domain.memory import AccessLevel, ExternalIdTaken, Memory, MemoryNotFound, NotOwner
 from services.memory.domain.ports import MemoryStore, Undelete
 from services.memory.domain.revisions import RevisionNotFound, RevisionPage, RevisionPlan
+from services.memory.filter import parse
 from services.mesh.caller import Caller
 from tests.support.memories import (
     ANN,
@@ -25,6 +27,7 @@ from tests.support.memories import (
     hybrid_search,
     keyword_search,
     listed,
+    listing,
     revised,
     vector,
 )
@@ -237,3 +240,82 @@ async def test_undelete_takes_the_external_id_back_or_is_refused(store: MemorySt
 
     with pytest.raises(ExternalIdTaken):
         await fill(store, creation("o", external_id="x"))
+
+
+async def as_of(store: MemoryStore, caller: Caller, moment: datetime, **fields: Any) -> list[str]:
+    """Return the contents of a list as of *moment*, after making sure that reads by id agree."""
+    page = await store.list(caller, listing(as_of=moment, **fields))
+    for memory in page.memories:
+        assert await store.get_as_of(caller, memory.memory_id, moment, NOW) == memory
+    return [memory.content for memory in page.memories]
+
+
+async def test_reads_as_of_a_moment_show_the_state_of_then(store: MemoryStore) -> None:
+    await changed(store, "first", "second", "third")
+
+    for moment, expected in (
+        (NOW - SECOND, []),
+        (NOW, ["first"]),
+        (NOW + SECOND, ["second"]),
+        (NOW + 1.5 * SECOND, ["second"]),
+        (NOW + 2 * SECOND, ["third"]),
+        (NOW + 9 * SECOND, ["third"]),
+    ):
+        assert await as_of(store, ANN, moment) == expected
+    with pytest.raises(MemoryNotFound):
+        await store.get_as_of(ANN, "m", NOW - SECOND, NOW)
+
+
+async def test_reads_as_of_a_moment_look_at_that_states_bucket_filter_and_validity(store: MemoryStore) -> None:
+    (first,) = await apply(store, ANN, creation("m", "first", bucket="x", tags=("t",)))
+    await apply(store, ANN, revised(first, EAST, content="second", bucket="y", tags=(), valid_until=NOW))
+
+    assert await as_of(store, ANN, NOW, bucket="x", filter=parse('tags:"t"'), valid_at=NOW) == ["first"]
+    assert await as_of(store, ANN, NOW, bucket="y") == []
+    assert await as_of(store, ANN, NOW + SECOND, bucket="y") == ["second"]
+    assert await as_of(store, ANN, NOW + SECOND, bucket="y", valid_at=NOW + SECOND) == []
+    assert await as_of(store, ANN, NOW + SECOND, filter=parse('tags:"t"')) == []
+
+
+async def test_readers_see_as_of_a_moment_only_what_they_could_read_then(store: MemoryStore) -> None:
+    (private,) = await apply(store, ANN, creation("m", "secret"))
+    await apply(store, ANN, revised(private, EAST, content="open", access_level=PUBLIC))
+
+    assert await as_of(store, ANN, NOW) == ["secret"]
+    assert await as_of(store, BOB, NOW) == []
+    assert await as_of(store, BOB, NOW + SECOND) == ["open"]
+    with pytest.raises(MemoryNotFound):
+        await store.get_as_of(BOB, "m", NOW, NOW)
+
+
+async def test_what_is_deleted_now_or_was_then_is_not_there_as_of_a_moment(store: MemoryStore) -> None:
+    (gone,) = await apply(store, ANN, creation("gone", "gone"))
+    await apply(store, ANN, deletion(gone))
+    (created,) = await apply(store, ANN, creation("back", "back"))
+    (deleted,) = await apply(store, ANN, deletion(created))
+    await apply(store, ANN, undeletion(deleted))
+    (brief,) = await apply(store, ANN, creation("brief", "brief", expires_at=NOW + SECOND))
+    await apply(
+        store, ANN, replace(revised(brief, expires_at=None), memory=replace(brief, revision=2, expires_at=None))
+    )
+
+    assert await as_of(store, ANN, NOW) == ["brief", "back"]
+    assert await as_of(store, ANN, NOW + SECOND) == ["brief"]
+    assert await as_of(store, ANN, NOW + 2 * SECOND) == ["brief", "back"]
+
+
+async def test_pages_as_of_a_moment_hold_each_memory_once(store: MemoryStore) -> None:
+    for number in range(9):
+        (memory,) = await apply(store, ANN, creation(f"m{number}", f"{number}", at=NOW + number * SECOND / 10))
+        if number % 2:
+            await apply(store, ANN, revised(memory, EAST, content=f"{number} later"))
+
+    paged: list[str] = []
+    plan, more = listing(as_of=NOW + SECOND, limit=2), True
+    while more:
+        page = await store.list(ANN, plan)
+        paged += [memory.content for memory in page.memories]
+        last, more = page.memories[-1], page.more
+        plan = replace(plan, after=(last.created_at, last.memory_id), snapshot=page.snapshot)
+
+    assert paged == ["8", "7", "6", "5", "4", "3", "2", "1", "0"]

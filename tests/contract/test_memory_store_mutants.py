@@ -291,6 +291,13 @@ class FollowsHiddenLinks(ModelMemoryStore):
         return replace(found[0], descendants=tuple(visible.values()))
 
 
+class ShowsThePresent(ModelMemoryStore):
+    """Answers what was with what is."""
+
+    async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
+        return await super().list(caller, replace(plan, as_of=None))
+
+
 class FindsExternalIdsOfOthers(ModelMemoryStore):
     """Compares external ids across owners."""
 
@@ -341,6 +348,7 @@ MUTANTS: list[tuple[type[ModelMemoryStore], Promise]] = [
     (HoldsTooLong, validity.test_list_holds_what_holds_at_the_moment),
     (RepeatsUnits, validity.test_repeated_unit_does_nothing_and_returns_what_it_made),
     (FollowsHiddenLinks, lineages.test_lineage_leads_only_through_what_the_caller_may_see),
+    (ShowsThePresent, history.test_reads_as_of_a_moment_show_the_state_of_then),
     (FindsExternalIdsOfOthers, batches.test_memory_is_found_by_its_owners_external_id_alone),
     (CountsTheWholeBucket, batches.test_count_is_of_the_selection),
     (ForgetsParts, parts.test_content_is_found_by_any_of_its_parts),

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from services.memory.domain.memory import AccessLevel, Embedding, Memory, Part
+from services.memory.domain.memory import AccessLevel, Embedding, Memory, Part, Source
 from services.memory.domain.ports import (
     Change,
     Create,
@@ -158,6 +158,10 @@ class StoreAgainstModel(RuleBasedStateMachine):
             expires_at=self.expiry(data),
             valid_from=data.draw(st.none() | SECONDS.map(lambda after: NOW + after)),
             valid_until=data.draw(st.none() | SECONDS.map(lambda after: NOW + after)),
+            source=data.draw(
+                st.none() | st.lists(IDS, max_size=2).map(lambda ids: Source(parent_memory_ids=tuple(ids)))
+            ),
+            superseded_by=data.draw(st.just("") | IDS),
             metadata=data.draw(st.sampled_from([{}, {"k": [1, "é"]}])),
             **data.draw(ACCESS),
         )
@@ -223,6 +227,18 @@ class StoreAgainstModel(RuleBasedStateMachine):
             if more:
                 plan = replace(plan, before=page.revisions[-1].revision)
 
+    @rule(caller=CALLERS, memory_id=IDS, after=SECONDS)
+    def get_as_of(self, caller: Caller, memory_id: str, after: timedelta) -> None:
+        self.same(lambda store: store.get_as_of(caller, memory_id, NOW + after, NOW))
+
+    @rule(caller=CALLERS, memory_id=IDS)
+    def lineage(self, caller: Caller, memory_id: str) -> None:
+        self.same(lambda store: store.lineage(caller, memory_id, NOW))
+
+    @rule(caller=CALLERS, external_id=st.sampled_from(["", "x", "y"]), after=SECONDS)
+    def find_external(self, caller: Caller, external_id: str, after: timedelta) -> None:
+        self.same(lambda store: store.find_external(caller, external_id, NOW + after))
+
     @rule(caller=CALLERS, memory_id=IDS, revision=st.integers(1, 5))
     def revision(self, caller: Caller, memory_id: str, revision: int) -> None:
         self.same(lambda store: store.get_revision(caller, memory_id, revision, NOW))
@@ -242,9 +258,12 @@ class StoreAgainstModel(RuleBasedStateMachine):
         limit=st.integers(1, 4),
         bucket=st.sampled_from([None, "x"]),
         snapshot=st.none() | st.integers(0, 9),
+        data=st.data(),
     )
-    def list(self, caller: Caller, limit: int, bucket: str | None, snapshot: int | None) -> None:
-        plan, more = listing(now=self.clock, limit=limit, bucket=bucket, snapshot=snapshot), True
+    def list(self, caller: Caller, limit: int, bucket: str | None, snapshot: int | None, data: st.DataObject) -> None:
+        moments = st.none() | SECONDS.map(lambda after: NOW + after)
+        past = data.draw(st.fixed_dictionaries({"valid_at": moments, "as_of": moments}))
+        plan, more = listing(now=self.clock, limit=limit, bucket=bucket, snapshot=snapshot, **past), True
         while more:
             page = self.same(partial(list_page, caller, plan))
             more = page.more

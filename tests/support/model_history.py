@@ -1,5 +1,7 @@
 """The part of the model store that remembers former states."""
 
+from datetime import datetime
+
 from services.memory.domain.memory import AccessLevel, Memory
 from services.memory.domain.revisions import RevisionNotFound, RevisionPage, RevisionPlan
 from services.mesh.caller import Caller
@@ -24,6 +26,17 @@ def could_read(caller: Caller, state: Memory) -> bool:
 def seen_states(caller: Caller, current: Memory, former: tuple[Memory, ...]) -> list[Memory]:
     """Return the states that *caller*, who sees *current*, may see, newest first."""
     return [current, *(state for state in reversed(former) if could_read(caller, state))]
+
+
+def state_at(caller: Caller, current: Memory, former: tuple[Memory, ...], as_of: datetime) -> Memory | None:
+    """Return the state of *current*, which *caller* sees, that was there at *as_of*, if they may see it."""
+    known = [state for state in (*former, current) if state.updated_at <= as_of]
+    if current.updated_at <= as_of:
+        known = [current]
+    state = known[-1] if known else None
+    if state is None or state.delete_time is not None or (state.expires_at is not None and state.expires_at <= as_of):
+        return None
+    return state if state is current or could_read(caller, state) else None
 
 
 def revision_page(states: list[Memory], plan: RevisionPlan) -> RevisionPage:

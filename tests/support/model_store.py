@@ -42,7 +42,7 @@ from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, MemoryBoxError
 from tests.support.filters import interpret
 from tests.support.model_feed import ModelFeed
-from tests.support.model_history import find_revision, may_read, revision_page, seen_states
+from tests.support.model_history import find_revision, may_read, revision_page, seen_states, state_at
 from tests.support.model_lineage import is_parent, kin
 from tests.support.model_moving import ModelMover
 
@@ -191,6 +191,13 @@ class ModelMemoryStore:
         down, more_down = kin(start, visible, lambda one, of: is_parent(of, one), (max_kin, max_bytes))
         return Lineage(up, down, more_up or more_down)
 
+    async def get_as_of(self, caller: Caller, memory_id: str, as_of: datetime, now: datetime) -> Memory:
+        current = self._visible(caller, memory_id, now).memory
+        state = state_at(caller, current, self.former.get(memory_id, ()), as_of)
+        if state is None:
+            raise MemoryNotFound("not then")
+        return state
+
     async def get_revision(self, caller: Caller, memory_id: str, revision: int, now: datetime) -> Memory:
         current = self._visible(caller, memory_id, now).memory
         return find_revision(seen_states(caller, current, self.former.get(memory_id, ())), revision)
@@ -252,6 +259,9 @@ class ModelMemoryStore:
 
     async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
         visible = [record.memory for record in self._all_visible(caller, plan.now, plan.snapshot)]
+        if plan.as_of is not None:
+            states = (state_at(caller, one, self.former.get(one.memory_id, ()), plan.as_of) for one in visible)
+            visible = [state for state in states if state]
         rows = sorted(
             (memory for memory in visible if is_meant(memory, plan)),
             key=lambda m: (m.created_at, m.memory_id),

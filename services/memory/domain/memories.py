@@ -141,9 +141,11 @@ class Memories:
             raise embedding
         return await self._keep(caller, new, embedding)
 
-    async def get(self, caller: Caller, memory_id: str) -> Memory:
-        """Return one memory, or raise ``MemoryNotFound``."""
-        return await self._store.get(caller, required_id(memory_id), self._clock())
+    async def get(self, caller: Caller, memory_id: str, as_of: datetime | None = None) -> Memory:
+        """Return one memory, in the state that was current at *as_of* if given, or raise ``MemoryNotFound``."""
+        if as_of is None:
+            return await self._store.get(caller, required_id(memory_id), self._clock())
+        return await self._store.get_as_of(caller, required_id(memory_id), as_of, self._clock())
 
     async def get_embedding(self, caller: Caller, memory_id: str) -> Embedding:
         """Return one memory's vector, or raise ``MemoryNotFound``."""
@@ -157,17 +159,25 @@ class Memories:
         page_token: str,
         bucket: str,
         filter_text: str = "",
+        as_of: datetime | None = None,
         any_validity: bool = False,
     ) -> MemoryPage:
-        """Return one page of what holds now, or with *any_validity* of everything, newest first.
+        """Return one page of what holds now, or with *any_validity* of everything, newest first; with *as_of* as it was known then.
 
         Raises ``InvalidInput``, ``InvalidFilter``, ``InvalidPageToken``.
         """
         limit = bounded("page_size", page_size, DEFAULT_PAGE, MAX_PAGE)
         now = self._clock()
-        request = {"rpc": "ListMemories", "bucket": bucket, "filter": filter_text, "any_validity": any_validity}
-        valid_at = None if any_validity else now
-        plan = ListPlan(limit=limit, now=now, bucket=bucket or None, filter=parse(filter_text), valid_at=valid_at)
+        request = {
+            "rpc": "ListMemories",
+            "bucket": bucket,
+            "filter": filter_text,
+            "as_of": as_of,
+            "any_validity": any_validity,
+        }
+        valid_at = None if any_validity else as_of or now
+        meaning = parse(filter_text)
+        plan = ListPlan(limit, now, bucket=bucket or None, filter=meaning, valid_at=valid_at, as_of=as_of)
         if page_token:
             state = self._pager.open(page_token, caller, request, now)
             after = (datetime.fromisoformat(state["created_at"]), state["memory_id"])

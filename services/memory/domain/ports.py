@@ -86,7 +86,8 @@ class UnitOfWork:
 class ListPlan:
     """One page of the memories that the caller may see, newest first: by (created_at, memory_id) descending.
 
-    *valid_at* leaves out what does not hold at that moment. *after* is the last row of the page before. *snapshot* is a store's commit number: rows created later stay out.
+    *valid_at* leaves out what does not hold at that moment. *as_of* shows each memory that exists now in the state that was current
+    then, if that was there and the caller's to see (``RevisionReader``); bucket, filter and validity are that state's. *after* is the last row of the page before. *snapshot* is a store's commit number: rows created later stay out.
     *max_bytes* ends a page early by the sum of ``Memory.size_bytes``; at least one row is always returned.
     """
 
@@ -95,6 +96,7 @@ class ListPlan:
     bucket: str | None = None
     filter: Filter = EVERYTHING
     valid_at: datetime | None = None
+    as_of: datetime | None = None
     after: tuple[datetime, str] | None = None
     snapshot: int | None = None
     max_bytes: int = 3 << 20

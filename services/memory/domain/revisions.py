@@ -48,6 +48,10 @@ class RevisionReader(Protocol):
         """Return one page, or raise ``MemoryNotFound``."""
         ...
 
+    async def get_as_of(self, caller: Caller, memory_id: str, as_of: datetime, now: datetime) -> Memory:
+        """Return the state that was current at *as_of*, or raise ``MemoryNotFound``, also if it was deleted or expired then."""
+        ...
+
     async def get_revision(self, caller: Caller, memory_id: str, revision: int, now: datetime) -> Memory:
         """Return one state, or raise ``MemoryNotFound`` or ``RevisionNotFound``."""
         ...

@@ -1,5 +1,6 @@
 """Single memories, batches and lists on the wire."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -8,7 +9,7 @@ from memorybox.memory.v1 import memory_service_pb2 as pb
 from services.memory.domain.memories import Memories, NewMemory, OnDuplicate
 from services.memory.domain.memory import Memory
 from services.memory.rpc.etags import one_etag
-from services.memory.wire import memory_to_proto, merged, new_draft_from_proto
+from services.memory.wire import memory_to_proto, merged, moment_from_proto, new_draft_from_proto
 from services.mesh.errors import InvalidInput, MemoryBoxError, Violation
 from services.mesh.interceptors import caller
 from services.mesh.status import to_status
@@ -34,7 +35,13 @@ class RecordRpcs:
         return pb.BatchCreateMemoriesResponse(results=[_result_to_proto(result) for result in results])
 
     async def GetMemory(self, request: pb.GetMemoryRequest, context: "Context") -> pb.GetMemoryResponse:
-        memory = await self._memories.get(caller(context), request.memory_id)
+        as_of = _as_of(request)
+        if as_of and request.include_embedding:
+            description = "must not be set with as_of: only current contents have vectors"
+            raise InvalidInput(
+                f"include_embedding {description}", violations=[Violation("include_embedding", description)]
+            )
+        memory = await self._memories.get(caller(context), request.memory_id, as_of)
         embedding = None
         if request.include_embedding:
             embedding = await self._memories.get_embedding(caller(context), request.memory_id)
@@ -47,6 +54,7 @@ class RecordRpcs:
             page_token=request.page_token,
             bucket=request.bucket,
             filter_text=request.filter,
+            as_of=_as_of(request),
             any_validity=request.any_validity,
         )
         return pb.ListMemoriesResponse(
@@ -66,6 +74,10 @@ class RecordRpcs:
     async def DeleteMemory(self, request: pb.DeleteMemoryRequest, context: "Context") -> pb.DeleteMemoryResponse:
         memory = await self._memories.delete(caller(context), request.memory_id, one_etag(request.etag))
         return pb.DeleteMemoryResponse(memory=memory_to_proto(memory))
+
+
+def _as_of(request: pb.GetMemoryRequest | pb.ListMemoriesRequest) -> datetime | None:
+    return moment_from_proto(request.as_of, "as_of") if request.HasField("as_of") else None
 
 
 def _new_memory(item: pb.CreateMemoryRequest, user: str) -> NewMemory:

@@ -89,6 +89,11 @@ class TracedMemoryStore:
         async with self._span("lineage"):
             return await self._store.lineage(caller, memory_id, now, max_kin, max_bytes)
 
+    async def get_as_of(self, caller: Caller, memory_id: str, as_of: datetime, now: datetime) -> Memory:
+        """Pass on."""
+        async with self._span("get_as_of"):
+            return await self._store.get_as_of(caller, memory_id, as_of, now)
+
     async def get_revision(self, caller: Caller, memory_id: str, revision: int, now: datetime) -> Memory:
         """Pass on."""
         async with self._span("get_revision"):

@@ -58,6 +58,26 @@ async def test_search_as_of_a_time_finds_what_held_then(world: World) -> None:
     assert await world.ann.found("Tim lives", as_of=Timestamp(seconds=1)) == []
 
 
+async def test_reads_as_of_a_time_answer_with_what_was_known_then(world: World) -> None:
+    first = await world.ann.create("green tea")
+    second = (
+        await world.ann.UpdateMemory(
+            pb.UpdateMemoryRequest(memory=memory_pb2.Memory(memory_id=first.memory_id, content="black tea"))
+        )
+    ).memory
+    page = await world.ann.ListMemories(pb.ListMemoriesRequest(as_of=first.updated_at))
+
+    then = await world.ann.GetMemory(pb.GetMemoryRequest(memory_id=first.memory_id, as_of=first.updated_at))
+    now = await world.ann.GetMemory(pb.GetMemoryRequest(memory_id=first.memory_id, as_of=second.updated_at))
+
+    assert [then.memory, now.memory] == [first, second]
+    assert list(page.memories) == [first]
+    assert await world.ann.listed(as_of=LONG_AGO) == []
+    for wrong in ({"as_of": LONG_AGO}, {"as_of": LONG_AGO, "include_embedding": True}):
+        told = await refusal(world.ann.GetMemory(pb.GetMemoryRequest(memory_id=first.memory_id, **wrong)))  # type: ignore[arg-type]
+        assert told.code == ("INVALID_ARGUMENT" if "include_embedding" in wrong else "NOT_FOUND")
+
+
 @pytest.mark.parametrize("fields", [{"as_of": LATER, "any_validity": True}, {"as_of": Timestamp(nanos=-1)}])
 async def test_wrong_moments_are_refused(world: World, fields: dict[str, object]) -> None:
     told = await refusal(world.ann.search("tea", **fields))

@@ -190,26 +190,36 @@ def count_visible(connection: apsw.Connection, caller: Caller, now: datetime, se
 def list_visible(connection: apsw.Connection, caller: Caller, plan: ListPlan) -> ListPage:
     """Return one page, as ``ListPlan`` says: a merge of the visible partitions, each read in order from its index."""
     with transaction(connection):
-        last_change = last_seq(connection)
-        bindings = access_bindings(caller, plan.now) | {
-            "snapshot": last_change if plan.snapshot is None else plan.snapshot,
-            "bucket": plan.bucket,
-            "valid_at": to_us(plan.valid_at),
-            "after_time": NEVER if plan.after is None else time_us(plan.after[0]),
-            "after_id": "" if plan.after is None else plan.after[1],
-        }
-        partitions = [row[0] for row in connection.execute(_VISIBLE_PARTITIONS, bindings)]
+        bindings = list_bindings(connection, caller, plan)
         condition, values = to_sql(plan.filter)
         keys_of = _KEYS.format(filter=condition)
         cursors = [
-            connection.execute(keys_of, bindings | values | {"partition": partition}) for partition in partitions
+            connection.execute(keys_of, bindings | values | {"partition": partition})
+            for partition in visible_partitions(connection, bindings)
         ]
-        keys = heapq.merge(*cursors, reverse=True)
-        docs, more = _cut_page(keys, plan)
+        keys, more = cut_page(heapq.merge(*cursors, reverse=True), plan)
         for cursor in cursors:
             cursor.close()
+        docs = [key[2] for key in keys]
         found = read_many(connection, caller, docs, plan.now)
     return ListPage(tuple(found[doc] for doc in docs), more, bindings["snapshot"])
+
+
+def list_bindings(connection: apsw.Connection, caller: Caller, plan: ListPlan) -> Bindings:
+    """Return what the statements of a list need, but for the partition and the filter."""
+    last_change = last_seq(connection)
+    return access_bindings(caller, plan.now) | {
+        "snapshot": last_change if plan.snapshot is None else plan.snapshot,
+        "bucket": plan.bucket,
+        "valid_at": to_us(plan.valid_at),
+        "after_time": NEVER if plan.after is None else time_us(plan.after[0]),
+        "after_id": "" if plan.after is None else plan.after[1],
+    }
+
+
+def visible_partitions(connection: apsw.Connection, bindings: Bindings) -> list[int]:
+    """Return the partitions that the caller of *bindings* may read."""
+    return [row[0] for row in connection.execute(_VISIBLE_PARTITIONS, bindings)]
 
 
 def matching_docs(connection: apsw.Connection, caller: Caller, plan: SearchPlan) -> NDArray[np.int64]:
@@ -228,15 +238,16 @@ def invalid_docs(connection: apsw.Connection, caller: Caller, plan: SearchPlan) 
     return np.fromiter((row[0] for row in connection.execute(_INVALID, bindings)), np.int64)
 
 
-def _cut_page(keys: Iterator[Row], plan: ListPlan) -> tuple[list[int], bool]:
-    docs: list[int] = []
+def cut_page(keys: Iterator[Row], plan: ListPlan) -> tuple[list[Row], bool]:
+    """Return the *keys* (creation time, id, doc, size, and what else) of one page, and whether others follow."""
+    page: list[Row] = []
     size = 0
-    for _, _, doc, size_bytes in islice(keys, plan.limit + 1):
-        size += size_bytes
-        if docs and (len(docs) == plan.limit or size > plan.max_bytes):
-            return docs, True
-        docs.append(doc)
-    return docs, False
+    for key in islice(keys, plan.limit + 1):
+        size += key[3]
+        if page and (len(page) == plan.limit or size > plan.max_bytes):
+            return page, True
+        page.append(key)
+    return page, False
 
 
 def last_seq(connection: apsw.Connection) -> int:

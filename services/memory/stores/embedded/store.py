@@ -31,7 +31,7 @@ from services.memory.stores.embedded.database import (
     translated_errors,
 )
 from services.memory.stores.embedded.feed import EmbeddedFeed
-from services.memory.stores.embedded.history import HistoryReads
+from services.memory.stores.embedded.history import HistoryReads, list_as_of
 from services.memory.stores.embedded.index import IndexView, MemoryIndex
 from services.memory.stores.embedded.loader import IndexLoader, renew_terms
 from services.memory.stores.embedded.lock import FolderLock
@@ -149,7 +149,8 @@ class EmbeddedMemoryStore(HistoryReads):
 
     async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
         """Return one page."""
-        return await self._read(lambda connection: list_visible(connection, caller, plan))
+        listed = list_visible if plan.as_of is None else list_as_of
+        return await self._read(lambda connection: listed(connection, caller, plan))
 
     async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
         """Return one page of hits, best first."""

@@ -194,19 +194,27 @@ class GetMemoryRequest(_message.Message):
 
     MEMORY_ID_FIELD_NUMBER: _builtins.int
     INCLUDE_EMBEDDING_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     memory_id: _builtins.str
     """Which memory."""
     include_embedding: _builtins.bool
-    """Whether to return the vector too."""
+    """Whether to return the vector too. Not with `as_of`."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """Return the memory in the state that was current at this time, as ListMemoryRevisions knows it: NOT_FOUND if it was not there yet,
+        deleted or expired then, or if the caller could not read it then and is not its owner. Unset: as it is now.
+        """
+
     def __init__(
         self,
         *,
         memory_id: _builtins.str = ...,
         include_embedding: _builtins.bool = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_embedding", b"include_embedding", "memory_id", b"memory_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "include_embedding", b"include_embedding", "memory_id", b"memory_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -301,6 +309,7 @@ class ListMemoriesRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     BUCKET_FIELD_NUMBER: _builtins.int
     ANY_VALIDITY_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """1 to 1000; 0 means 100. A page may end earlier, at 3 MiB."""
     page_token: _builtins.str
@@ -312,7 +321,13 @@ class ListMemoriesRequest(_message.Message):
     bucket: _builtins.str
     """Only memories in this bucket. Empty: all."""
     any_validity: _builtins.bool
-    """Also memories that do not hold now: superseded, over (`valid_until`), or not begun (`valid_from`)."""
+    """Also memories that do not hold now (with `as_of`: then): superseded, over (`valid_until`), or not begun (`valid_from`)."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """List what was known and held at this time, each memory in its state of then, as GetMemory returns it with `as_of`; the filter and
+        the bucket look at that state. What has been deleted since is left out. Unset: as it is now.
+        """
+
     def __init__(
         self,
         *,
@@ -321,10 +336,11 @@ class ListMemoriesRequest(_message.Message):
         filter: _builtins.str = ...,
         bucket: _builtins.str = ...,
         any_validity: _builtins.bool = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_validity", b"any_validity", "bucket", b"bucket", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_validity", b"any_validity", "as_of", b"as_of", "bucket", b"bucket", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
