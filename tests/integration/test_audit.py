@@ -80,6 +80,24 @@ async def test_calls_that_the_access_table_refuses_are_recorded_too(world: Gover
     assert (event.actor_user, event.outcome) == ("bob", "PERMISSION_DENIED")
 
 
+async def test_what_a_stream_shows_is_recorded_while_it_goes_on(world: GovernedWorld) -> None:
+    stream = world.memories.ann.WatchMemories(memory_service.WatchMemoriesRequest())
+    await stream.initial_metadata()
+    created = await world.memories.ann.create("tea")
+    shown: memory_service.WatchMemoriesResponse = await stream.read()
+
+    seen: list[list[str]] = []
+    for _ in range(300):
+        seen = [list(event.resource_ids) for event in await world.gwen.events("WatchMemories")]
+        if seen:
+            break
+        await asyncio.sleep(0.02)
+    stream.cancel()
+
+    assert shown.created.memory_id == created.memory_id
+    assert seen == [[created.memory_id]]
+
+
 async def test_nothing_that_was_said_or_asked_is_recorded(world: GovernedWorld, tmp_path: Path) -> None:
     await world.memories.ann.create(SECRET, external_id=SECRET, bucket=SECRET, tags=[SECRET])
     await world.memories.ann.found(SECRET)

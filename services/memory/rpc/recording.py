@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 MAX_TOUCHED = 1000  # of one event; a stream that touches more leaves several
+SPILL_S = 0.4  # with the recorder's half a second less than one
 _DEPTH = 4  # how deep messages of ours are searched for memories
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # ids of ours; anything else may be what somebody wrote
 
@@ -64,15 +65,18 @@ class RecordedCalls:
 
         async def stream(request: Any, context: "Context") -> AsyncIterator[Any]:
             call = _Call(self._recorder, self._begin(name), request)
+            spilling = asyncio.create_task(call.spill_regularly())
             try:
                 async with aclosing(inner(request, context)) as answers:
                     async for answer in answers:
                         call.note(answer)
-                        await call.spill()
+                        await call.spill(MAX_TOUCHED)
                         yield answer
             except BaseException as error:
                 await call.end(_code_of(error, context))
                 raise
+            finally:
+                spilling.cancel()
             await call.end("OK")
 
         return stream if inspect.isasyncgenfunction(inner) else unary
@@ -96,9 +100,16 @@ class _Call:
         for item in _touched_by(answer, _DEPTH):
             self._touched[item.resource_id] = item
 
-    async def spill(self) -> None:
-        if len(self._touched) >= MAX_TOUCHED:
+    async def spill(self, least: int) -> None:
+        """Record what was touched so far if it is *least* things or more."""
+        if len(self._touched) >= least:
             await self._record("OK")
+
+    async def spill_regularly(self) -> None:
+        """Record what a stream shows while it goes on, which it may for long; until cancelled, or until that fails."""
+        while True:
+            await asyncio.sleep(SPILL_S)
+            await self.spill(1)
 
     async def end(self, outcome: str) -> None:
         """Record the call, unless its event was committed together with what it wrote."""
