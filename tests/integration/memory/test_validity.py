@@ -74,7 +74,7 @@ async def test_reads_as_of_a_time_answer_with_what_was_known_then(world: World) 
     assert list(page.memories) == [first]
     assert await world.ann.listed(as_of=LONG_AGO) == []
     for wrong in ({"as_of": LONG_AGO}, {"as_of": LONG_AGO, "include_embedding": True}):
-        told = await refusal(world.ann.GetMemory(pb.GetMemoryRequest(memory_id=first.memory_id, **wrong)))  # type: ignore[arg-type]
+        told = await refusal(world.ann.GetMemory(pb.GetMemoryRequest(memory_id=first.memory_id, **wrong)))
         assert told.code == ("INVALID_ARGUMENT" if "include_embedding" in wrong else "NOT_FOUND")
 
 
