@@ -1,9 +1,11 @@
-"""Replacing a memory by a newer fact: the old one stays, closed and pointing at the new one."""
+"""Replacing memories by a newer one: the old ones stay, closed and pointing at it."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+
+import orjson
 
 from services.memory.domain import draft as drafts
 from services.memory.domain.draft import Draft
@@ -14,6 +16,8 @@ from services.memory.domain.ports import Create, Embedder, InputKind, MemoryStor
 from services.mesh.caller import Caller
 from services.mesh.errors import FailedPrecondition, InvalidInput, Violation
 
+MAX_MERGED = 64
+
 
 class AlreadySuperseded(FailedPrecondition):
     """Another memory has replaced this one; supersede that one, or restore this one first."""
@@ -22,7 +26,7 @@ class AlreadySuperseded(FailedPrecondition):
 
 
 class Superseding:
-    """The use case of newer facts."""
+    """The use cases of newer facts: one that takes another's place, and one made of several."""
 
     def __init__(self, store: MemoryStore, embedder: Embedder, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
@@ -36,11 +40,24 @@ class Superseding:
         ``EmbeddingUnavailable``.
         """
         required_id(memory_id)
+        return await self._replace(caller, [memory_id], new, _request_hash("supersede", [memory_id], new))
+
+    async def merge(self, caller: Caller, memory_ids: Sequence[str], new: NewMemory) -> Memory:
+        """Keep *new* in the place of all *memory_ids*, each closed as ``supersede`` does. Raises what that raises."""
+        if not 2 <= len(memory_ids) <= MAX_MERGED or len(set(memory_ids)) != len(memory_ids):  # noqa: PLR2004  # several
+            description = f"must be 2 to {MAX_MERGED} different ids"
+            raise InvalidInput(f"memory_ids {description}", violations=[Violation("memory_ids", description)])
+        wanted = [required_id(memory_id, f"memory_ids[{place}]") for place, memory_id in enumerate(memory_ids)]
+        return await self._replace(caller, wanted, new, _request_hash("merge", wanted, new))
+
+    async def _replace(
+        self, caller: Caller, memory_ids: Sequence[str], new: NewMemory, request_hash: bytes | None
+    ) -> Memory:
         drafts.check_request_id(new.request_id)
         drafts.check(new.draft)
         _, (embedding,) = await self._embedder.embed([new.draft.content], InputKind.DOCUMENT)
         for attempt in range(1, UPDATE_ATTEMPTS + 1):
-            work = await self._plan(caller, memory_id, new, embedding)
+            work = await self._plan(caller, memory_ids, new, (embedding, request_hash))
             try:
                 return (await self._store.apply(work))[-1]
             except EtagMismatch:
@@ -48,13 +65,22 @@ class Superseding:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    async def _plan(self, caller: Caller, memory_id: str, new: NewMemory, embedding: Embedding) -> UnitOfWork:
+    async def _plan(
+        self, caller: Caller, memory_ids: Sequence[str], new: NewMemory, derived: tuple[Embedding, bytes | None]
+    ) -> UnitOfWork:
         now = self._clock()
+        embedding, request_hash = derived
         draft = replace(new.draft, valid_from=new.draft.valid_from or now)
         blank = Memory(self._new_id(caller, new, now), caller.user, "", now, now, embedding_space=embedding.space)
-        create = Create(draft.applied_to(blank), embedding, _request_hash(memory_id, new))
+        create = Create(draft.applied_to(blank), embedding, request_hash)
         if new.request_id and await self._is_known(caller, create.memory.memory_id, now):
             return UnitOfWork(caller, (create,))
+        drafts.check(draft)
+        olds = [await self._own(caller, memory_id, now) for memory_id in memory_ids]
+        closed = (Replace(_closed(old, create.memory, draft, now)) for old in olds)
+        return UnitOfWork(caller, (*closed, create))
+
+    async def _own(self, caller: Caller, memory_id: str, now: datetime) -> Memory:
         old = await self._store.get(caller, memory_id, now)
         if old.owner_user != caller.user:
             raise NotOwner(f"only the owner may supersede memory {memory_id!r}", memory_id=memory_id)
@@ -64,9 +90,7 @@ class Superseding:
                 memory_id=memory_id,
                 superseded_by=old.superseded_by,
             )
-        drafts.check(draft)
-        closed = Replace(_closed(old, create.memory, draft, now))
-        return UnitOfWork(caller, (closed, create))
+        return old
 
     def _new_id(self, caller: Caller, new: NewMemory, now: datetime) -> str:
         if new.request_id:
@@ -81,10 +105,10 @@ class Superseding:
         return True
 
 
-def _request_hash(memory_id: str, new: NewMemory) -> bytes | None:
+def _request_hash(kind: str, memory_ids: Sequence[str], new: NewMemory) -> bytes | None:
     if not new.request_id:
         return None
-    return hashlib.sha256(b"supersede:" + memory_id.encode() + b":" + new.draft.fingerprint()).digest()
+    return hashlib.sha256(orjson.dumps([kind, *memory_ids, new.draft.fingerprint().hex()])).digest()
 
 
 def _closed(old: Memory, new: Memory, draft: Draft, now: datetime) -> Memory:

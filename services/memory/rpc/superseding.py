@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SupersedingRpcs:
-    """Supersede."""
+    """Supersede and merge."""
 
     _superseding: Superseding
 
@@ -25,3 +25,8 @@ class SupersedingRpcs:
         new = NewMemory(new_draft_from_proto(request.memory, caller(context).user), request.request_id)
         memory = await self._superseding.supersede(caller(context), request.memory_id, new)
         return pb.SupersedeMemoryResponse(memory=memory_to_proto(memory))
+
+    async def MergeMemories(self, request: pb.MergeMemoriesRequest, context: "Context") -> pb.MergeMemoriesResponse:
+        new = NewMemory(new_draft_from_proto(request.memory, caller(context).user), request.request_id)
+        memory = await self._superseding.merge(caller(context), request.memory_ids, new)
+        return pb.MergeMemoriesResponse(memory=memory_to_proto(memory))

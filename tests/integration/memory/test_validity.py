@@ -38,6 +38,20 @@ async def test_newer_fact_takes_the_place_of_the_old_one_in_lists_and_searches(w
     assert await superseded(world.ann, old, "Tim lives in Rome", "r") == new
 
 
+async def test_merged_memories_give_way_to_one(world: World) -> None:
+    olds = [await world.ann.create(f"tea {number}") for number in range(2)]
+    request = pb.MergeMemoriesRequest(
+        memory_ids=[old.memory_id for old in olds], memory=memory_pb2.Memory(content="tea"), request_id="r"
+    )
+
+    merged = (await world.ann.MergeMemories(request)).memory
+
+    assert await world.ann.listed() == ["tea"]
+    assert (await world.ann.get(olds[0].memory_id)).superseded_by == merged.memory_id
+    assert (await world.ann.MergeMemories(request)).memory == merged
+    assert (await refusal(world.bob.MergeMemories(request))).reason == "MEMORY_NOT_FOUND"
+
+
 async def test_refusals_of_newer_facts_have_their_reasons(world: World) -> None:
     old = await world.ann.create("Tim lives in Bern", access_level=memory_pb2.Memory.PUBLIC)
     await superseded(world.ann, old, "Tim lives in Rome")

@@ -174,6 +174,39 @@ async def test_request_id_belongs_to_one_request(bench: Bench) -> None:
         await bench.memories.create(ANN, NewMemory(Draft("lives in Rome"), "r"))
 
 
+async def test_merged_memories_are_all_closed_and_point_at_the_new_one(bench: Bench) -> None:
+    olds = [await bench.create(f"likes tea {number}", external_id=f"x{number}") for number in range(3)]
+    bench.now += DAY
+    ids = [old.memory_id for old in olds]
+    request = NewMemory(Draft("likes tea", external_id="x1"), "r")
+
+    new = await bench.superseding.merge(ANN, ids, request)
+
+    closed = [await bench.read(old) for old in olds]
+    assert {memory.superseded_by for memory in closed} == {new.memory_id}
+    assert [memory.external_id for memory in closed] == ["x0", "", "x2"]
+    assert await bench.listed() == ["likes tea"]
+    assert await bench.superseding.merge(ANN, ids, request) == new
+    lineage = await bench.store.lineage(ANN, new.memory_id, bench.now)
+    assert {memory.memory_id for memory in lineage.ancestors} == set(ids)
+
+
+async def test_merge_changes_nothing_when_one_memory_is_not_to_be_had(bench: Bench) -> None:
+    mine, other = await bench.create(), await bench.create("likes tea")
+    foreign = await bench.memories.create(BOB, NewMemory(Draft("secret")))
+    bench.now += DAY
+    new = NewMemory(Draft("merged"))
+
+    for ids in ([mine.memory_id, foreign.memory_id], [mine.memory_id, "absent"]):
+        with pytest.raises(MemoryNotFound):
+            await bench.superseding.merge(ANN, ids, new)
+    for ids in ([], [mine.memory_id], [mine.memory_id] * 2, [mine.memory_id, ""], [f"m{n}" for n in range(65)]):
+        with pytest.raises(InvalidInput):
+            await bench.superseding.merge(ANN, ids, new)
+
+    assert [await bench.read(mine), await bench.read(other)] == [mine, other]
+
+
 async def test_nothing_is_closed_when_the_new_memory_cannot_be_kept(bench: Bench) -> None:
     old = await bench.create()
     await bench.create("likes tea", external_id="taken")

@@ -968,14 +968,14 @@ class MergeMemoriesRequest(_message.Message):
     MEMORY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the call repeatable."""
+    """Makes the call repeatable: the same id with the same request returns the first result. 1 to 128 printable ASCII characters."""
     @_builtins.property
     def memory_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """2 to 64 memories that become one."""
+        """2 to 64 different memories that become one."""
 
     @_builtins.property
     def memory(self) -> _memory_pb2.Memory:
-        """The memory that they become."""
+        """The memory that they become; `content` is required, nothing is taken over but an external id that is sent again."""
 
     def __init__(
         self,

@@ -340,7 +340,8 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def MergeMemories(self, request, context):
-        """Makes one memory of several of the caller's own; the others point at it. Safe to retry when `request_id` is given.
+        """Makes one memory of several of the caller's own, in one step; the others stay, closed and pointing at it, as SupersedeMemory leaves
+        them. Safe to retry when `request_id` is given. Fails as SupersedeMemory does; then nothing changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -135,7 +135,9 @@ class MemoryServiceStub:
     FindDuplicateMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.FindDuplicateMemoriesRequest, _memory_service_pb2.FindDuplicateMemoriesResponse]
     """Finds groups of memories of the caller's own that say the same. Safe to retry."""
     MergeMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.MergeMemoriesRequest, _memory_service_pb2.MergeMemoriesResponse]
-    """Makes one memory of several of the caller's own; the others point at it. Safe to retry when `request_id` is given."""
+    """Makes one memory of several of the caller's own, in one step; the others stay, closed and pointing at it, as SupersedeMemory leaves
+    them. Safe to retry when `request_id` is given. Fails as SupersedeMemory does; then nothing changes.
+    """
     DeleteMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteMemoriesRequest, _operations_pb2.Operation]
     """Deletes the caller's own memories that pass a filter, as an operation; with `dry_run` only counts them.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
@@ -277,7 +279,9 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     FindDuplicateMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.FindDuplicateMemoriesRequest, _memory_service_pb2.FindDuplicateMemoriesResponse]  # type: ignore[assignment]
     """Finds groups of memories of the caller's own that say the same. Safe to retry."""
     MergeMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.MergeMemoriesRequest, _memory_service_pb2.MergeMemoriesResponse]  # type: ignore[assignment]
-    """Makes one memory of several of the caller's own; the others point at it. Safe to retry when `request_id` is given."""
+    """Makes one memory of several of the caller's own, in one step; the others stay, closed and pointing at it, as SupersedeMemory leaves
+    them. Safe to retry when `request_id` is given. Fails as SupersedeMemory does; then nothing changes.
+    """
     DeleteMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteMemoriesRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Deletes the caller's own memories that pass a filter, as an operation; with `dry_run` only counts them.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
@@ -530,7 +534,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.MergeMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.MergeMemoriesResponse, _abc.Awaitable[_memory_service_pb2.MergeMemoriesResponse]]:
-        """Makes one memory of several of the caller's own; the others point at it. Safe to retry when `request_id` is given."""
+        """Makes one memory of several of the caller's own, in one step; the others stay, closed and pointing at it, as SupersedeMemory leaves
+        them. Safe to retry when `request_id` is given. Fails as SupersedeMemory does; then nothing changes.
+        """
 
     @_abc_1.abstractmethod
     def DeleteMemories(
