@@ -12,7 +12,9 @@ from services.memory.stores.embedded.tail import Tail
 SEAL_ROWS = 512  # a tail's postings are found by a scan: at 60 terms a row 30,000 comparisons, about 10 us
 _SEAL_POSTINGS = 1 << 16
 _SEAL_VECTORS = 1 << 12  # a tail copies its vectors while it grows
-_TIER_FACTOR = 4  # segments of like size are merged by fours, so that 100,000 rows lie in at most a dozen
+_TIER_FACTOR = 4  # segments of like size are merged by fours, so that 100,000 rows lie in some dozen
+# From this size on segments stay as they are: a merge holds its rows twice, which at 100,000 rows in one would be 250 MB more.
+_LARGEST_VECTORS = 1 << 12
 _DEAD_SHARE = 0.5  # a segment with more dead rows than this is rewritten
 
 
@@ -67,7 +69,8 @@ class Partition:
         for segment in self.segments:
             if segment.dead > _DEAD_SHARE * len(segment):
                 return (segment,)
-            tiers.setdefault(max(segment.vector_count, SEAL_ROWS).bit_length() // 2, []).append(segment)
+            if segment.vector_count < _LARGEST_VECTORS:
+                tiers.setdefault(max(segment.vector_count, SEAL_ROWS).bit_length() // 2, []).append(segment)
         crowded = [tier for tier, members in tiers.items() if len(members) >= _TIER_FACTOR]
         return tuple(tiers[min(crowded)]) if crowded else ()
 
