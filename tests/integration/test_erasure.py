@@ -232,7 +232,9 @@ async def test_erasure_waits_for_a_service_that_is_down_and_ends_when_it_is_back
     assert servicer.erased == [("ann", started.name.removeprefix("operations/"))]
 
 
-async def test_anonymous_memories_stay_for_others_and_lose_their_owner(world: GovernedWorld, tmp_path: Path) -> None:
+async def test_anonymous_memories_stay_for_others_and_lose_their_owner(
+    world: GovernedWorld, store: EmbeddedMemoryStore
+) -> None:
     await fill(world, 60)
     nina = world.memories.user("nina", "NURSE")
     before = await nina.ListMemories(memory_service.ListMemoriesRequest())
@@ -248,6 +250,9 @@ async def test_anonymous_memories_stay_for_others_and_lose_their_owner(world: Go
     assert len(await nina.found(SECRET, mode=search_pb2.KEYWORD, top_k=100)) == len(before.memories)
     assert len(await world.memories.ann.listed()) < len(before.memories), "what only the role reads is no more hers"
     assert receipt.action == "AnonymizeOwner"
+    assert after.memories[0].owner_user.removeprefix("anonymous:") not in str(receipt)
+    rows = await store.read(lambda connection: str(list(connection.execute("SELECT value FROM settings"))))
+    assert "anonymous:" not in rows, "nothing leads from the operation to the new owner"
     assert (await refusal(world.ann.AnonymizeOwner(pb.AnonymizeOwnerRequest(owner_user="ann")))).code == "PERMISSION_DENIED"  # fmt: skip
 
 

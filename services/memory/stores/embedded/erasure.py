@@ -1,6 +1,6 @@
 """Erasing an owner from every table and from the bytes of the files, or making what they kept anonymous."""
 
-import hashlib
+import secrets
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -75,7 +75,7 @@ def erase_some(ground: Ground, owner: str, operation_id: str) -> Progress:
     erase_memories(ground, owner, rows, tally.counts)
     if not rows:
         _forget(ground, owner, tally)
-    return Progress(tally.save(), finished=not rows)
+    return Progress(tally.save(finished=not rows), finished=not rows)
 
 
 def anonymize_some(ground: Ground, owner: str, operation_id: str) -> Progress:
@@ -89,7 +89,7 @@ def anonymize_some(ground: Ground, owner: str, operation_id: str) -> Progress:
             _give_away(ground, owner, row, tally)
     if not rows:
         _forget(ground, owner, tally)
-    return Progress(tally.save(), finished=not rows)
+    return Progress(tally.save(finished=not rows), finished=not rows)
 
 
 class _Tally:
@@ -99,12 +99,13 @@ class _Tally:
         self._connection = connection
         self._name = f"erasure:{operation_id}"
         known = connection.execute("SELECT value FROM settings WHERE name = ?", (self._name,)).get
-        self.counts: Counter[str] = Counter({} if known is None else orjson.loads(known))
-        digest = hashlib.sha256(operation_id.encode()).hexdigest()
-        self.nobody = f"anonymous:{digest[:32]}"  # the same in all commits of the operation
+        kept: dict[str, Any] = {"counts": {}, "nobody": ""} if known is None else orjson.loads(known)
+        self.counts: Counter[str] = Counter(kept["counts"])
+        # The owner of what is given away: random, and forgotten at the end, so that no operation leads to it.
+        self.nobody: str = kept["nobody"] or f"anonymous:{secrets.token_hex(16)}"
 
-    def save(self) -> Counts:
-        value = orjson.dumps(self.counts).decode()
+    def save(self, *, finished: bool) -> Counts:
+        value = orjson.dumps({"counts": self.counts, "nobody": "" if finished else self.nobody}).decode()
         self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (self._name, value))
         return dict(self.counts)
 
