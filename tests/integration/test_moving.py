@@ -11,11 +11,14 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from memorybox.governance.v1.governance_pb2 import Quota
+from memorybox.governance.v1.governance_service_pb2 import SetQuotaRequest
 from memorybox.memory.v1 import memory_pb2
 from memorybox.memory.v1 import memory_service_pb2 as pb
 from services.cli.grants import standard_keys
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from tests.support.clients import Deployment, refusal
+from tests.support.governed import governed_world
 from tests.support.memory import DIMENSION, SPACE, Client, World, memory_world, vector_of
 from tests.support.model_store import ModelMemoryStore
 
@@ -326,3 +329,20 @@ async def test_export_needs_proof_of_who_calls(world: World) -> None:
         await export(stub)
 
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_import_beyond_a_quota_ends_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    store = await EmbeddedMemoryStore.open(tmp_path / "data")
+    async with governed_world(Deployment(tmp_path / "deployment", standard_keys("ann")), store) as world:
+        await world.gwen.SetQuota(SetQuotaRequest(owner_user="ann", quota=Quota(max_memories=CHUNK)))
+        items = [item(f"tea {n}") for n in range(CHUNK + 10)]
+
+        told = await refusal(take_in(world.memories.ann, items))
+        kept = len(await export(world.memories.ann))
+        await world.gwen.SetQuota(SetQuotaRequest(owner_user="ann", quota=Quota(max_memories=10 * CHUNK)))
+        answer = await take_in(world.memories.ann, items)
+    await store.close()
+
+    assert (told.code, told.reason) == ("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED")
+    assert kept == CHUNK
+    assert (answer.imported_count, answer.failed_count) == (CHUNK + 10, 0)

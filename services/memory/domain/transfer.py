@@ -125,6 +125,6 @@ class MovingStore(Protocol):
 
         Each item is kept or refused alone. An id that a live memory of the caller's own has is kept if the two are equal,
         else ``MemoryIdTaken``; one that anything else has gives way to the spare id. Raises ``ImportConflict`` when the import
-        is not at the chunk's first index; then nothing of the chunk is kept.
+        is not at the chunk's first index, ``ResourceExhausted`` when the owner may not store more; then nothing of the chunk is kept.
         """
         ...

@@ -20,7 +20,7 @@ from services.memory.domain.transfer import (
 from services.memory.stores.embedded.changes import ChangeWriter, Outcome, PreparedText, check_embedding, prepare_text
 from services.memory.stores.embedded.rows import read_by_id, time_us
 from services.mesh.caller import Caller
-from services.mesh.errors import MemoryBoxError, Violation
+from services.mesh.errors import MemoryBoxError, ResourceExhausted, Violation
 
 _LIFE_US = 30 * 24 * 3600 * 1_000_000  # of the progress of an import that was left
 _PROGRESS = "SELECT next_index, imported_count, refusals FROM imports WHERE owner_user = ? AND import_id = ?"
@@ -72,6 +72,8 @@ class PreparedImport:
         except MemoryBoxError as error:
             connection.execute("ROLLBACK TO item")
             writer.seq = before
+            if isinstance(error, ResourceExhausted):  # the item is right: the import goes on when there is room
+                raise
             return refusal_of(index, error)
         finally:
             connection.execute("RELEASE item")
