@@ -53,10 +53,11 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
     code, message = error.code().name, error.details() or ""
     info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    quota = error_details_pb2.QuotaFailure()
     found = {
         type(kind)
         for detail in (status.details if status else ())
-        for kind in (info, bad, retry)
+        for kind in (info, bad, quota, retry)
         if detail.Unpack(kind)
     }
     return Refusal(
@@ -64,8 +65,8 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
         message,
         info.reason,
         dict(info.metadata),
-        tuple(item.field for item in bad.field_violations),
-        tuple(item.description for item in bad.field_violations),
+        (*(item.field for item in bad.field_violations), *(item.subject for item in quota.violations)),
+        tuple(item.description for item in (*bad.field_violations, *quota.violations)),
         retry.retry_delay.ToNanoseconds() / 1e9 if type(retry) in found else None,
     )
 
