@@ -216,9 +216,9 @@ async def main(count: int, dimension: int, folder: Path) -> int:
         rest, empty, out = source.rest(), target.rest(), Digest()
         begin = time.perf_counter()
         answer = await take_in(target, out.of(exported(source)))
-        seconds = time.perf_counter() - begin
+        moving_s = time.perf_counter() - begin
         took.append(source.peak_mib - rest)
-        report("export, into an import", count, seconds, took[-1])
+        report("export, straight into the import", count, moving_s, took[-1])
         assert (answer.imported_count, answer.failed_count) == (count, 0), answer
         full = target.peak_mib
     async with running(folder / "b", dimension) as target:
