@@ -18,6 +18,7 @@ from services.memory.domain.moving import STREAM_LIFE
 from services.memory.domain.ports import Embedder, EmbeddingSpace, InputKind
 from services.memory.domain.transfer import (
     ImportChunk,
+    ImportConflict,
     ImportItem,
     ImportProgress,
     MovingStore,
@@ -153,6 +154,19 @@ class Imports:
         return await self._keep(caller, import_id, pending) if pending.items else progress
 
     async def _keep(self, caller: Caller, import_id: str, pending: _Pending) -> ImportProgress:
+        """Commit a chunk, without what another stream of the import committed meanwhile, such as one that broke off a moment ago."""
+        while pending.items:
+            try:
+                return await self._commit(caller, import_id, pending)
+            except ImportConflict:
+                progress = await self._store.import_progress(caller, import_id)
+                done = progress.next_index - pending.first_index
+                if done <= 0:
+                    raise
+                pending = _Pending(progress.next_index, pending.items[done:])
+        return await self._store.import_progress(caller, import_id)
+
+    async def _commit(self, caller: Caller, import_id: str, pending: _Pending) -> ImportProgress:
         now = self._clock()
         faults = await asyncio.to_thread(_faults, pending.items, now)
         good = [item for item, fault in zip(pending.items, faults, strict=True) if fault is None]

@@ -87,6 +87,25 @@ async def test_stream_that_was_cut_keeps_no_partial_chunk() -> None:
     assert (await setting.store.moving.import_progress(ANN, "i")).next_index == CHUNK_ITEMS
 
 
+async def test_stream_goes_on_behind_what_another_one_committed_meanwhile() -> None:
+    setting = Setting()
+    items = [item(f"tea {n}") for n in range(CHUNK_ITEMS + 20)]
+    progress_of = setting.store.moving.import_progress
+
+    async def overtaken(caller: Caller, import_id: str) -> ImportProgress:
+        """Let another stream of the import be there just after this one looked."""
+        known = await progress_of(caller, import_id)
+        setting.store.moving.import_progress = progress_of  # type: ignore[method-assign]
+        await setting.run(items[:30])
+        return known
+
+    setting.store.moving.import_progress = overtaken  # type: ignore[method-assign]
+    progress = await setting.run(items)
+
+    assert (progress.next_index, progress.imported_count) == (CHUNK_ITEMS + 20, CHUNK_ITEMS + 20)
+    assert setting.contents() == [f"tea {n}" for n in range(CHUNK_ITEMS + 20)]
+
+
 async def test_chunk_ends_by_size_too() -> None:
     setting = Setting()
 
