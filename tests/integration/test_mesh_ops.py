@@ -10,6 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from memorybox.memory.v1 import memory_pb2
 from memorybox.memory.v1 import memory_service_pb2 as pb
 from services.cli.grants import standard_keys
 from services.mesh.config import MeshSettings
@@ -82,7 +83,10 @@ async def test_contents_queries_and_users_enter_neither_spans_nor_metrics_nor_lo
         await world.ann.create(CONTENT, CONTENT)
         await world.ann.found(QUERY)
         await world.ann.listed()
-        await refusal(world.ann.create(CONTENT, external_id=CONTENT))
+        taken = memory_pb2.Memory(content=CONTENT, external_id=CONTENT)
+        await refusal(
+            world.ann.CreateMemory(pb.CreateMemoryRequest(memory=taken, on_duplicate=pb.CreateMemoryRequest.REJECT))
+        )
         await refusal(world.ann.create("other", CONTENT))
         await refusal(world.ann.search(QUERY, min_score=9))
         await world.ann.DeleteMemory(pb.DeleteMemoryRequest(memory_id=created.memory_id))
