@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 from aiohttp import web
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # the stubs leave it out
 
 from services.gateway.transcoder import negotiation
 from services.gateway.transcoder.body import body_chunks
@@ -111,10 +112,22 @@ async def pumped(call: Any, messages: AsyncIterator[bytes], fail: Callable[[Http
 async def _pump(call: Any, messages: AsyncIterator[bytes]) -> None:
     async for data in messages:
         try:
-            await call.write(data)
-        except (asyncio.InvalidStateError, grpc.aio.BaseError):
+            await _send(call, data)
+        except (asyncio.InvalidStateError, grpc.aio.BaseError, cygrpc.InternalError):
             return  # the call has ended; its status says why
     await call.done_writing()
+
+
+async def _send(call: Any, data: bytes) -> None:
+    """Do what ``call.write`` does, but leave the status alone when a backend has ended the call early.
+
+    ``write`` puts INTERNAL "Internal error from Core" in its place (grpcio 1.85.1, grpc/aio/_call.py, ``_write``): a refusal
+    would reach the client as a fault of ours.
+    """
+    if call.done():
+        raise asyncio.InvalidStateError
+    await call._metadata_sent.wait()  # noqa: SLF001
+    await call._cython_call.send_serialized_message(data)  # noqa: SLF001
 
 
 async def _response(call: Any) -> bytes:
