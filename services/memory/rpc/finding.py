@@ -9,6 +9,7 @@ from services.memory.domain.batch_searches import BatchSearches
 from services.memory.domain.ports import SearchMode
 from services.memory.domain.related import Likeness, Related
 from services.memory.domain.searches import Found, Highlighted, Search, Searches
+from services.memory.rpc.refusals import refuse_unbuilt
 from services.memory.wire import memory_to_proto, moment_from_proto
 from services.mesh.errors import InvalidInput, MemoryBoxError, Violation
 from services.mesh.interceptors import caller
@@ -64,9 +65,7 @@ def _outcome_to_proto(outcome: Found | MemoryBoxError, *, explain: bool) -> sear
 
 
 def _search_from_proto(request: search_pb2.SearchMemoriesRequest) -> Search:
-    if request.neighbors:
-        description = "must be 0: neighbours are not built in this version"
-        raise InvalidInput(f"neighbors {description}", violations=[Violation("neighbors", description)])
+    refuse_unbuilt("neighbors", request.neighbors, "must be 0: neighbours are not built in this version")
     return Search(
         query=request.query,
         top_k=request.top_k,

@@ -3,8 +3,7 @@
 from services.mesh.errors import InvalidInput, Violation
 
 
-def refuse_filter(text: str) -> None:
-    """Raise ``InvalidInput`` for a filter."""
-    if text:
-        description = "must be empty: the filter language is not built in this version"
-        raise InvalidInput(f"filter {description}", violations=[Violation("filter", description)])
+def refuse_unbuilt(field: str, value: object, description: str) -> None:
+    """Raise ``InvalidInput`` for a *field* that has a *value*; *description* says what would be right."""
+    if value:
+        raise InvalidInput(f"{field} {description}", violations=[Violation(field, description)])

@@ -34,7 +34,7 @@ class ListAuditEventsRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before."""
     filter: _builtins.str
-    """An AIP-160 filter. Empty: all."""
+    """An AIP-160 filter. Not built yet: anything but empty is INVALID_ARGUMENT."""
     def __init__(
         self,
         *,
