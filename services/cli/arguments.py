@@ -119,6 +119,7 @@ def _add_gateway(commands: Commands) -> None:
     gateway.add_argument("--bind", metavar="ADDRESS", help="address to listen on (MEMORYBOX_BIND)")
     gateway.add_argument("--http-port", type=_port, metavar="PORT", help="port to listen on (MEMORYBOX_HTTP_PORT)")
     gateway.add_argument("--auth", choices=("dev", "oidc", "spcs"), help="who says who calls (MEMORYBOX_AUTH)")
+    gateway.add_argument("--print-routes", action="store_true", help="print what would be served, and end")
     gateway.set_defaults(more_help="services.cli.stranger")
 
 

@@ -8,18 +8,17 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from services.cli.arguments import UsageError
 from services.cli.serve import run_to_end
-from services.gateway.app import serve_stranger
-from services.gateway.settings import names
+from services.gateway.app import route_lines, serve_stranger, stranger_transcoder
+from services.gateway.settings import names, size, span
 from services.gateway.transcoder import DescriptorError, Options
 from services.mesh.config import one_of, switch
 from services.mesh.errors import InvalidInput
 
 PREFIX = "MEMORYBOX_GATEWAY_"
 _UPSTREAM = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)=(\S+)")
-_SIZE = re.compile(r"(\d{1,15})(KiB|MiB|GiB)?")
-_FACTORS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m)?")
-_SPANS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
+# An option's own bounds are checked by the transcoder; these keep its numbers sane.
+_MAX_SIZE = 1 << 50
+_MAX_SPAN_S = 366 * 24 * 3600.0
 
 
 class BadDescriptors(InvalidInput):
@@ -29,13 +28,17 @@ class BadDescriptors(InvalidInput):
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Serve until told to stop, then drain."""
+    """Serve until told to stop, then drain; with ``--print-routes`` only say what would be served."""
+    upstreams, options = read_upstreams(arguments.upstream), read_options(arguments.options, environ)
     try:
+        if arguments.print_routes:
+            print("\n".join(route_lines(stranger_transcoder(arguments.descriptor_set, options, upstreams).routes)))
+            return 0
         run_to_end(
             serve_stranger(
                 arguments.descriptor_set,
-                read_upstreams(arguments.upstream),
-                read_options(arguments.options, environ),
+                upstreams,
+                options,
                 environ=environ,
                 bind=arguments.bind,
                 port=arguments.http_port,
@@ -105,22 +108,13 @@ def _parser_of(kind: Any) -> Callable[[str], Any]:
     if get_origin(kind) is tuple:
         several = _pairs if get_origin(get_args(kind)[0]) is tuple else names
         return lambda text: several(text) if text else ()
-    simple: Mapping[Any, Callable[[str], Any]] = {bool: switch, int: _size, float: _span_s, str: str}
+    simple: Mapping[Any, Callable[[str], Any]] = {
+        bool: switch,
+        int: size(0, _MAX_SIZE),
+        float: span(0, _MAX_SPAN_S),
+        str: str,
+    }
     return simple[kind]
-
-
-def _size(text: str) -> int:
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError("must be a whole number, with KiB, MiB or GiB after it where it is a size")
-    return int(match[1]) * _FACTORS[match[2] or ""]
-
-
-def _span_s(text: str) -> float:
-    match = _SPAN.fullmatch(text)
-    if match is None:
-        raise ValueError("must be a number of seconds, or one with ms, s or m after it")
-    return float(match[1]) * _SPANS_S[match[2] or "s"]
 
 
 def _pairs(text: str) -> tuple[tuple[str, str], ...]:

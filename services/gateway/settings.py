@@ -10,7 +10,7 @@ from services.mesh.config import integer, one_of, path, setting, switch
 
 KIB = 1024
 MIB = 1024 * KIB
-_SIZES = {"": 1, "KiB": KIB, "MiB": MIB}
+_SIZES = {"": 1, "KiB": KIB, "MiB": MIB, "GiB": 1 << 30}
 _SPANS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
 
 
@@ -18,7 +18,7 @@ def size(low: int, high: int) -> Callable[[str], int]:
     """Return a parser of sizes such as ``4096``, ``64KiB`` or ``4MiB``, from *low* to *high* bytes inclusive."""
 
     def parse(text: str) -> int:
-        match = re.fullmatch(r"([0-9]{1,12})(KiB|MiB)?", text)
+        match = re.fullmatch(r"([0-9]{1,15})(KiB|MiB|GiB)?", text)
         if match is None or not low <= int(match[1]) * _SIZES[match[2] or ""] <= high:
             raise ValueError(f"must be a size from {low} to {high} bytes, such as 64KiB or 4MiB")
         return int(match[1]) * _SIZES[match[2] or ""]

@@ -235,3 +235,15 @@ def test_stranger_upstreams_are_services_and_targets() -> None:
 def test_stranger_refuses_malformed_upstreams(word: str) -> None:
     with pytest.raises(UsageError):
         read_upstreams([word])
+
+
+def test_stranger_prints_its_routes_without_serving(environ: Mapping[str, str], capsys: Captured) -> None:
+    descriptors = str(Path(__file__).parents[3] / "protos/gen/memorybox/descriptors.binpb")
+    upstream = "memorybox.embedding.v1.EmbeddingService=127.0.0.1:1"
+
+    code = run(["gateway", "--descriptor-set", descriptors, "--upstream", upstream, "--print-routes"], environ)
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert code == 0
+    assert ["POST", "/v1/embeddings", "/memorybox.embedding.v1.EmbeddingService/EmbedTexts"] in lines
+    assert all("EmbeddingService" in line[2] for line in lines)
