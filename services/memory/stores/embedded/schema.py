@@ -269,6 +269,33 @@ CREATE INDEX memories_bounded ON memories (partition_id, valid_until, valid_from
   WHERE valid_from IS NOT NULL OR valid_until IS NOT NULL
 """
 
+# A content may have a vector in each of several spaces: in the active one, named by settings.active_space, by which it is found, and in
+# settings.target_space while that is filled. unsplit holds contents that may be long and were written before contents had parts.
+_SPACES = """
+CREATE TABLE vectors_by_space (
+  doc      INTEGER NOT NULL,
+  revision INTEGER NOT NULL,
+  space_id INTEGER NOT NULL,
+  vector   BLOB NOT NULL,
+  PRIMARY KEY (doc, space_id)
+) STRICT;
+INSERT OR REPLACE INTO vectors_by_space SELECT doc, revision, space_id, vector FROM vectors ORDER BY doc, revision;
+DROP TABLE vectors;
+ALTER TABLE vectors_by_space RENAME TO vectors;
+CREATE TABLE unsplit (
+  doc      INTEGER PRIMARY KEY,
+  space_id INTEGER NOT NULL
+) STRICT;
+INSERT INTO unsplit SELECT v.doc, v.space_id FROM vectors v JOIN memories m USING (doc)
+  WHERE octet_length(m.content) > 250 AND NOT EXISTS (SELECT 1 FROM parts p WHERE p.doc = v.doc AND p.space_id = v.space_id);
+CREATE TRIGGER parts_follow_vectors AFTER DELETE ON vectors BEGIN
+  DELETE FROM parts WHERE doc = OLD.doc AND space_id = OLD.space_id;
+  DELETE FROM unsplit WHERE doc = OLD.doc AND space_id = OLD.space_id;
+END;
+INSERT INTO settings SELECT 'active_space', s.name FROM vectors v JOIN spaces s USING (space_id)
+  GROUP BY v.space_id ORDER BY count(*) DESC LIMIT 1;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _ACCESS,
@@ -277,4 +304,5 @@ MIGRATIONS: tuple[str, ...] = (
     _RECORD,
     _PARTS,
     _VALIDITY,
+    _SPACES,
 )  # migration n is the n-th
