@@ -129,7 +129,7 @@ Global___Quota: _TypeAlias = Quota  # noqa: Y015
 
 @_typing.final
 class Backup(_message.Message):
-    """A consistent copy of everything stored."""
+    """A consistent copy of everything that the memory service keeps, sealed with a key of each owner; the result of CreateBackup's operation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -137,12 +137,18 @@ class Backup(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     VERIFIED_FIELD_NUMBER: _builtins.int
+    MEMORY_COUNT_FIELD_NUMBER: _builtins.int
+    SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     backup_id: _builtins.str
-    """Names the backup. Set by the server."""
+    """Names the backup; the id of the operation that made it. Set by the server."""
     size_bytes: _builtins.int
     """Its size in bytes."""
     verified: _builtins.bool
-    """Whether it was read back and found whole."""
+    """Whether it was read back and found whole before it got its name, and is of that size still."""
+    memory_count: _builtins.int
+    """Memories in it, deleted ones that were not purged included."""
+    schema_version: _builtins.int
+    """Number of the schema that its rows have."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """The moment whose state it holds."""
@@ -154,14 +160,58 @@ class Backup(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         size_bytes: _builtins.int = ...,
         verified: _builtins.bool = ...,
+        memory_count: _builtins.int = ...,
+        schema_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_id", b"backup_id", "created_at", b"created_at", "size_bytes", b"size_bytes", "verified", b"verified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_id", b"backup_id", "created_at", b"created_at", "memory_count", b"memory_count", "schema_version", b"schema_version", "size_bytes", b"size_bytes", "verified", b"verified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Backup: _TypeAlias = Backup  # noqa: Y015
+
+@_typing.final
+class RestoredBackup(_message.Message):
+    """What was restored; the result of RestoreBackup's operation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKUP_ID_FIELD_NUMBER: _builtins.int
+    IN_PLACE_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
+    MEMORY_COUNT_FIELD_NUMBER: _builtins.int
+    SHREDDED_ROW_COUNT_FIELD_NUMBER: _builtins.int
+    SHREDDED_OWNER_COUNT_FIELD_NUMBER: _builtins.int
+    backup_id: _builtins.str
+    """Which backup."""
+    in_place: _builtins.bool
+    """Whether it replaced the live data."""
+    folder: _builtins.str
+    """Name of the folder it lies in, below `restored` in the data folder. Empty when in place."""
+    memory_count: _builtins.int
+    """Memories restored."""
+    shredded_row_count: _builtins.int
+    """Rows left out because their owners were erased or made anonymous since."""
+    shredded_owner_count: _builtins.int
+    """How many such owners there were."""
+    def __init__(
+        self,
+        *,
+        backup_id: _builtins.str = ...,
+        in_place: _builtins.bool = ...,
+        folder: _builtins.str = ...,
+        memory_count: _builtins.int = ...,
+        shredded_row_count: _builtins.int = ...,
+        shredded_owner_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_id", b"backup_id", "folder", b"folder", "in_place", b"in_place", "memory_count", b"memory_count", "shredded_owner_count", b"shredded_owner_count", "shredded_row_count", b"shredded_row_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoredBackup: _TypeAlias = RestoredBackup  # noqa: Y015
 
 @_typing.final
 class AuditEvent(_message.Message):

@@ -346,19 +346,27 @@ class RestoreBackupRequest(_message.Message):
 
     BACKUP_ID_FIELD_NUMBER: _builtins.int
     IN_PLACE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
     backup_id: _builtins.str
     """Which backup."""
     in_place: _builtins.bool
     """Whether to replace the live data rather than restore aside."""
+    request_id: _builtins.str
+    """Makes the call repeatable."""
+    folder: _builtins.str
+    """Name of the new folder when restored aside: 1 to 64 of `a-z`, `0-9`, `-`, `_`, not beginning with `-`. Empty: the backup's id. Must be empty when in place."""
     def __init__(
         self,
         *,
         backup_id: _builtins.str = ...,
         in_place: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+        folder: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_id", b"backup_id", "in_place", b"in_place"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_id", b"backup_id", "folder", b"folder", "in_place", b"in_place", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -141,7 +141,7 @@ class GovernanceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateBackup(self, request, context):
-        """Makes a consistent backup while writes go on, as an operation. For governors.
+        """Makes a consistent backup while writes go on, as an operation whose result is a Backup. For governors. Safe to retry with a `request_id`.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -157,7 +157,12 @@ class GovernanceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RestoreBackup(self, request, context):
-        """Restores a backup, aside or in place, as an operation. For governors.
+        """Restores a backup, aside or in place, as an operation whose result is a RestoredBackup. For governors. Safe to retry with a `request_id`.
+
+        Everything in the backup is verified before anything is replaced. What belonged to owners who were erased since stays away. In place, the
+        audit log and the operations go on where they are; page and resume tokens made before are refused from then on, and the service answers
+        UNAVAILABLE for some seconds. Fails with NOT_FOUND (`BACKUP_NOT_FOUND`) and ALREADY_EXISTS (`RESTORE_FOLDER_EXISTS`); the operation with
+        DATA_LOSS (`BACKUP_DAMAGED`) and FAILED_PRECONDITION (`BACKUP_KEYS_MISSING`).
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

@@ -56,14 +56,19 @@ class GovernanceServiceStub:
     SetQuota: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.SetQuotaRequest, _governance_service_pb2.SetQuotaResponse]
     """Sets what one owner may store. For governors. Safe to retry."""
     CreateBackup: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.CreateBackupRequest, _operations_pb2.Operation]
-    """Makes a consistent backup while writes go on, as an operation. For governors.
+    """Makes a consistent backup while writes go on, as an operation whose result is a Backup. For governors. Safe to retry with a `request_id`.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     ListBackups: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.ListBackupsRequest, _governance_service_pb2.ListBackupsResponse]
     """Lists the backups, newest first. For governors. Safe to retry."""
     RestoreBackup: _grpc.UnaryUnaryMultiCallable[_governance_service_pb2.RestoreBackupRequest, _operations_pb2.Operation]
-    """Restores a backup, aside or in place, as an operation. For governors.
+    """Restores a backup, aside or in place, as an operation whose result is a RestoredBackup. For governors. Safe to retry with a `request_id`.
+
+    Everything in the backup is verified before anything is replaced. What belonged to owners who were erased since stays away. In place, the
+    audit log and the operations go on where they are; page and resume tokens made before are refused from then on, and the service answers
+    UNAVAILABLE for some seconds. Fails with NOT_FOUND (`BACKUP_NOT_FOUND`) and ALREADY_EXISTS (`RESTORE_FOLDER_EXISTS`); the operation with
+    DATA_LOSS (`BACKUP_DAMAGED`) and FAILED_PRECONDITION (`BACKUP_KEYS_MISSING`).
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -97,14 +102,19 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     SetQuota: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.SetQuotaRequest, _governance_service_pb2.SetQuotaResponse]  # type: ignore[assignment]
     """Sets what one owner may store. For governors. Safe to retry."""
     CreateBackup: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.CreateBackupRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """Makes a consistent backup while writes go on, as an operation. For governors.
+    """Makes a consistent backup while writes go on, as an operation whose result is a Backup. For governors. Safe to retry with a `request_id`.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     ListBackups: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.ListBackupsRequest, _governance_service_pb2.ListBackupsResponse]  # type: ignore[assignment]
     """Lists the backups, newest first. For governors. Safe to retry."""
     RestoreBackup: _aio.UnaryUnaryMultiCallable[_governance_service_pb2.RestoreBackupRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """Restores a backup, aside or in place, as an operation. For governors.
+    """Restores a backup, aside or in place, as an operation whose result is a RestoredBackup. For governors. Safe to retry with a `request_id`.
+
+    Everything in the backup is verified before anything is replaced. What belonged to owners who were erased since stays away. In place, the
+    audit log and the operations go on where they are; page and resume tokens made before are refused from then on, and the service answers
+    UNAVAILABLE for some seconds. Fails with NOT_FOUND (`BACKUP_NOT_FOUND`) and ALREADY_EXISTS (`RESTORE_FOLDER_EXISTS`); the operation with
+    DATA_LOSS (`BACKUP_DAMAGED`) and FAILED_PRECONDITION (`BACKUP_KEYS_MISSING`).
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -177,7 +187,7 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _governance_service_pb2.CreateBackupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """Makes a consistent backup while writes go on, as an operation. For governors.
+        """Makes a consistent backup while writes go on, as an operation whose result is a Backup. For governors. Safe to retry with a `request_id`.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -196,7 +206,12 @@ class GovernanceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _governance_service_pb2.RestoreBackupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """Restores a backup, aside or in place, as an operation. For governors.
+        """Restores a backup, aside or in place, as an operation whose result is a RestoredBackup. For governors. Safe to retry with a `request_id`.
+
+        Everything in the backup is verified before anything is replaced. What belonged to owners who were erased since stays away. In place, the
+        audit log and the operations go on where they are; page and resume tokens made before are refused from then on, and the service answers
+        UNAVAILABLE for some seconds. Fails with NOT_FOUND (`BACKUP_NOT_FOUND`) and ALREADY_EXISTS (`RESTORE_FOLDER_EXISTS`); the operation with
+        DATA_LOSS (`BACKUP_DAMAGED`) and FAILED_PRECONDITION (`BACKUP_KEYS_MISSING`).
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -542,25 +543,66 @@ class FacetMemoriesRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _TimeUnit:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TimeUnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[FacetMemoriesRequest._TimeUnit.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TIME_UNIT_UNSPECIFIED: FacetMemoriesRequest._TimeUnit.ValueType  # 0
+        """Not said; the same as `DAY`."""
+        DAY: FacetMemoriesRequest._TimeUnit.ValueType  # 1
+        """From midnight on."""
+        WEEK: FacetMemoriesRequest._TimeUnit.ValueType  # 2
+        """From Monday on."""
+        MONTH: FacetMemoriesRequest._TimeUnit.ValueType  # 3
+        """From the first on."""
+
+    class TimeUnit(_TimeUnit, metaclass=_TimeUnitEnumTypeWrapper):
+        """Stretches of the calendar, in UTC."""
+
+    TIME_UNIT_UNSPECIFIED: FacetMemoriesRequest.TimeUnit.ValueType  # 0
+    """Not said; the same as `DAY`."""
+    DAY: FacetMemoriesRequest.TimeUnit.ValueType  # 1
+    """From midnight on."""
+    WEEK: FacetMemoriesRequest.TimeUnit.ValueType  # 2
+    """From Monday on."""
+    MONTH: FacetMemoriesRequest.TimeUnit.ValueType  # 3
+    """From the first on."""
+
     FIELD_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    BUCKET_FIELD_NUMBER: _builtins.int
+    ANY_VALIDITY_FIELD_NUMBER: _builtins.int
+    TIME_UNIT_FIELD_NUMBER: _builtins.int
     field: _builtins.str
-    """The field to count by: `bucket`, `tags`, `content_type`, `owner_user` or a metadata path."""
+    """The field to count by, in either spelling: `bucket`, `tags`, `content_type`, `access_level`, `owner_user`, `source.kind`, `created_at`,
+    `updated_at`, `event_time` or `metadata.<path>`. Required.
+    """
     filter: _builtins.str
-    """An AIP-160 filter. Empty: all."""
+    """An AIP-160 filter (docs/filter.md). Empty: all."""
     limit: _builtins.int
-    """Values to return, most frequent first; 1 to 1000; 0 means 100."""
+    """Values to return, most frequent first; 1 to 1000; 0 means 100. The answer may have fewer, at 3 MiB."""
+    bucket: _builtins.str
+    """Only memories in this bucket. Empty: all."""
+    any_validity: _builtins.bool
+    """Also memories that do not hold now; as in ListMemories."""
+    time_unit: Global___FacetMemoriesRequest.TimeUnit.ValueType
+    """How long a stretch of time counts as one value; for the three times only. Unset means `DAY`."""
     def __init__(
         self,
         *,
         field: _builtins.str = ...,
         filter: _builtins.str = ...,
         limit: _builtins.int = ...,
+        bucket: _builtins.str = ...,
+        any_validity: _builtins.bool = ...,
+        time_unit: Global___FacetMemoriesRequest.TimeUnit.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "filter", b"filter", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_validity", b"any_validity", "bucket", b"bucket", "field", b"field", "filter", b"filter", "limit", b"limit", "time_unit", b"time_unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -580,35 +622,53 @@ class FacetMemoriesResponse(_message.Message):
 
         VALUE_FIELD_NUMBER: _builtins.int
         COUNT_FIELD_NUMBER: _builtins.int
+        JSON_VALUE_FIELD_NUMBER: _builtins.int
         value: _builtins.str
-        """The value as text."""
+        """The value as text; of a time the first day of its stretch, such as `2026-03-01`."""
         count: _builtins.int
         """How many."""
+        @_builtins.property
+        def json_value(self) -> _struct_pb2.Value:
+            """The value as metadata has it, so that the number 1 is told from the text `1`. Set for `metadata.<path>` only."""
+
         def __init__(
             self,
             *,
             value: _builtins.str = ...,
             count: _builtins.int = ...,
+            json_value: _struct_pb2.Value | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["json_value", b"json_value"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "value", b"value"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "json_value", b"json_value", "value", b"value"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     FACETS_FIELD_NUMBER: _builtins.int
+    OTHER_COUNT_FIELD_NUMBER: _builtins.int
+    UNSET_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    other_count: _builtins.int
+    """Sum of the counts of all values that are not among `facets`."""
+    unset_count: _builtins.int
+    """Memories without a value. Those with several, such as tags, count once for each."""
+    total_count: _builtins.int
+    """Memories looked at."""
     @_builtins.property
     def facets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetMemoriesResponse.Facet]:
-        """Values with their counts, most frequent first."""
+        """Values with their counts, most frequent first, equal counts by value."""
 
     def __init__(
         self,
         *,
         facets: _abc.Iterable[Global___FacetMemoriesResponse.Facet] | None = ...,
+        other_count: _builtins.int = ...,
+        unset_count: _builtins.int = ...,
+        total_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["facets", b"facets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facets", b"facets", "other_count", b"other_count", "total_count", b"total_count", "unset_count", b"unset_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1078,7 +1138,12 @@ class ImportMemoriesRequest(_message.Message):
 
     CONFIG_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    sealed: _builtins.bytes
+    """What to import, as a sealed export wrote it. The item fails with FAILED_PRECONDITION (`SEAL_BROKEN`) when the caller's key does not open it,
+    as after an erasure.
+    """
     resume_token: _builtins.str
     """Ignored; there so that what ExportMemories wrote can be sent as it is."""
     @_builtins.property
@@ -1094,13 +1159,14 @@ class ImportMemoriesRequest(_message.Message):
         *,
         config: Global___ImportMemoriesRequest.Config | None = ...,
         memory: _memory_pb2.Memory | None = ...,
+        sealed: _builtins.bytes = ...,
         resume_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "memory", b"memory", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "memory", b"memory", "message", b"message", "sealed", b"sealed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "memory", b"memory", "message", b"message", "resume_token", b"resume_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "memory", b"memory", "message", b"message", "resume_token", b"resume_token", "sealed", b"sealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["config", "memory"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["config", "memory", "sealed"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -1177,22 +1243,26 @@ class ExportMemoriesRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     INCLUDE_EMBEDDINGS_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """An AIP-160 filter. Empty: all of the caller's own."""
     include_embeddings: _builtins.bool
     """Whether to include vectors."""
     resume_token: _builtins.str
     """Continues after a message's `resume_token`."""
+    sealed: _builtins.bool
+    """Whether to seal each memory with the caller's own key, so that nothing of it can be read once the caller was erased, or elsewhere."""
     def __init__(
         self,
         *,
         filter: _builtins.str = ...,
         include_embeddings: _builtins.bool = ...,
         resume_token: _builtins.str = ...,
+        sealed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_embeddings", b"include_embeddings", "resume_token", b"resume_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_embeddings", b"include_embeddings", "resume_token", b"resume_token", "sealed", b"sealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1206,21 +1276,25 @@ class ExportMemoriesResponse(_message.Message):
 
     MEMORY_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """Continues an export after this message."""
+    sealed: _builtins.bytes
+    """The memory, sealed; empty unless asked for."""
     @_builtins.property
     def memory(self) -> _memory_pb2.Memory:
-        """One memory."""
+        """One memory. Unset when sealed."""
 
     def __init__(
         self,
         *,
         memory: _memory_pb2.Memory | None = ...,
         resume_token: _builtins.str = ...,
+        sealed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory", "resume_token", b"resume_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory", "resume_token", b"resume_token", "sealed", b"sealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -260,7 +260,9 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FacetMemories(self, request, context):
-        """Counts memories by the values of a field. Safe to retry.
+        """Counts, by the values of a field, the memories that the caller may see, that hold now and that pass the filter. Safe to retry.
+
+        Fails with INVALID_ARGUMENT (`INVALID_INPUT`: no such field to count by; `INVALID_FILTER`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -89,7 +89,10 @@ class MemoryServiceStub:
     CountMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.CountMemoriesRequest, _memory_service_pb2.CountMemoriesResponse]
     """Counts the memories that the caller may see, that hold now and that pass the filter. Safe to retry."""
     FacetMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.FacetMemoriesRequest, _memory_service_pb2.FacetMemoriesResponse]
-    """Counts memories by the values of a field. Safe to retry."""
+    """Counts, by the values of a field, the memories that the caller may see, that hold now and that pass the filter. Safe to retry.
+
+    Fails with INVALID_ARGUMENT (`INVALID_INPUT`: no such field to count by; `INVALID_FILTER`).
+    """
     FindRelatedMemories: _grpc.UnaryUnaryMultiCallable[_search_pb2.FindRelatedMemoriesRequest, _search_pb2.FindRelatedMemoriesResponse]
     """Finds memories near to a given one by its vector, itself left out, among what the caller may see. Safe to retry.
 
@@ -233,7 +236,10 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     CountMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.CountMemoriesRequest, _memory_service_pb2.CountMemoriesResponse]  # type: ignore[assignment]
     """Counts the memories that the caller may see, that hold now and that pass the filter. Safe to retry."""
     FacetMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.FacetMemoriesRequest, _memory_service_pb2.FacetMemoriesResponse]  # type: ignore[assignment]
-    """Counts memories by the values of a field. Safe to retry."""
+    """Counts, by the values of a field, the memories that the caller may see, that hold now and that pass the filter. Safe to retry.
+
+    Fails with INVALID_ARGUMENT (`INVALID_INPUT`: no such field to count by; `INVALID_FILTER`).
+    """
     FindRelatedMemories: _aio.UnaryUnaryMultiCallable[_search_pb2.FindRelatedMemoriesRequest, _search_pb2.FindRelatedMemoriesResponse]  # type: ignore[assignment]
     """Finds memories near to a given one by its vector, itself left out, among what the caller may see. Safe to retry.
 
@@ -440,7 +446,10 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.FacetMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.FacetMemoriesResponse, _abc.Awaitable[_memory_service_pb2.FacetMemoriesResponse]]:
-        """Counts memories by the values of a field. Safe to retry."""
+        """Counts, by the values of a field, the memories that the caller may see, that hold now and that pass the filter. Safe to retry.
+
+        Fails with INVALID_ARGUMENT (`INVALID_INPUT`: no such field to count by; `INVALID_FILTER`).
+        """
 
     @_abc_1.abstractmethod
     def FindRelatedMemories(
