@@ -1,0 +1,1 @@
+"""AnalystService on the wire: wire -> domain -> wire; no rule, no query."""
