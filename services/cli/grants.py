@@ -6,15 +6,22 @@ from services.mesh.keys import ANY, Grant
 
 MEMORIES = "/memorybox.memory.v1.MemoryService/*"
 EMBEDDINGS = "/memorybox.embedding.v1.EmbeddingService/*"
+ANALYST = "/memorybox.analyst.v1.AnalystService/*"
 GOVERNANCE = "/memorybox.governance.v1.GovernanceService/*"
 OPERATIONS = "/memorybox.governance.v1.OperationService/*"
+SUBJECT_DATA = "/memorybox.governance.v1.SubjectDataService/*"
+AUDIT_APPENDS = "/memorybox.governance.v1.AuditService/AppendAuditEvents"
 AUDIT_READS = (
     "/memorybox.governance.v1.AuditService/ListAuditEvents",
     "/memorybox.governance.v1.AuditService/VerifyAuditLog",
 )
 
 # What `keys issue --audience A` grants when no RPC is named. A service without an entry takes no clients.
-CLIENT_RPCS: Mapping[str, tuple[str, ...]] = {"memory": (MEMORIES,), "embedding": (EMBEDDINGS,)}
+CLIENT_RPCS: Mapping[str, tuple[str, ...]] = {
+    "memory": (MEMORIES,),
+    "embedding": (EMBEDDINGS,),
+    "analyst": (ANALYST,),
+}
 
 
 def standard_keys(user: str) -> tuple[tuple[str, str, Grant], ...]:
@@ -23,11 +30,16 @@ def standard_keys(user: str) -> tuple[tuple[str, str, Grant], ...]:
         users=(ANY,),
         roles=(ANY,),
         audiences=("memory", "embedding", "analyst", "chat"),
-        rpcs=(MEMORIES, GOVERNANCE, OPERATIONS, *AUDIT_READS, EMBEDDINGS),
+        rpcs=(MEMORIES, GOVERNANCE, OPERATIONS, *AUDIT_READS, EMBEDDINGS, ANALYST),
     )
     return (
         ("gateway", "gateway", gateway),
-        ("memory", "service", Grant(audiences=("embedding",), rpcs=(EMBEDDINGS,))),
+        ("memory", "service", Grant(audiences=("embedding", "analyst"), rpcs=(EMBEDDINGS, SUBJECT_DATA))),
         ("embedding", "service", Grant()),
-        ("cli", "client", Grant(users=(user,), audiences=("memory", "embedding"), rpcs=(MEMORIES, EMBEDDINGS))),
+        ("analyst", "service", Grant(audiences=("embedding", "memory"), rpcs=(EMBEDDINGS, AUDIT_APPENDS))),
+        (
+            "cli",
+            "client",
+            Grant(users=(user,), audiences=("memory", "embedding", "analyst"), rpcs=(MEMORIES, EMBEDDINGS, ANALYST)),
+        ),
     )

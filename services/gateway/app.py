@@ -43,6 +43,7 @@ AUDIENCES: Mapping[str, str] = {
     "memorybox.governance.v1.AuditService": "memory",
     "memorybox.governance.v1.OperationService": "memory",
     "memorybox.embedding.v1.EmbeddingService": "embedding",
+    "memorybox.analyst.v1.AnalystService": "analyst",
 }
 # Reads that are POST in HTTP; like GET they may be repeated when a service was not there.
 READS = frozenset(
@@ -50,10 +51,12 @@ READS = frozenset(
         "BatchGetMemories",
         "BatchSearchMemories",
         "CountMemories",
+        "DraftSemanticModel",
         "EmbedTexts",
         "FacetMemories",
         "FindDuplicateMemories",
         "SearchMemories",
+        "ValidateSemanticModel",
     }
 )
 # What the mesh says of callers, and what Snowflake's ingress says: no client may say it by `Grpc-Metadata-`.

@@ -10,14 +10,17 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from memorybox.analyst.v1 import analyst_service_pb2, analyst_service_pb2_grpc
 from memorybox.embedding.v1 import embedding_service_pb2, embedding_service_pb2_grpc
 from memorybox.governance.v1 import (
     audit_service_pb2,
     governance_service_pb2,
     operation_service_pb2,
     subject_data_service_pb2,
+    subject_data_service_pb2_grpc,
 )
 from memorybox.memory.v1 import memory_service_pb2
+from services.analyst.access import ACCESS as ANALYST_ACCESS
 from services.cli.grants import standard_keys
 from services.embedding.app import ACCESS as EMBEDDING_ACCESS
 from services.memory.access import ACCESS as MEMORY_ACCESS
@@ -96,8 +99,31 @@ TABLE = {
             "ListEmbeddingModels": "uogs",
         },
     },
+    "analyst": {
+        "memorybox.analyst.v1.AnalystService": {
+            "Ask": "uog",
+            "ExecuteQuery": "uog",
+            "SubmitFeedback": "uog",
+            "ApproveVerifiedQuery": "uog",  # the owner of the model and governors, which the domain decides
+            "ListSemanticModels": "uog",
+            "GetSemanticModel": "uog",
+            "PutSemanticModel": "uog",
+            "DeleteSemanticModel": "uog",
+            "ValidateSemanticModel": "uog",
+            "DraftSemanticModel": "uog",
+            "LoadTable": "uog",
+            "ListTables": "uog",
+            "DropTable": "uog",
+        },
+        "memorybox.governance.v1.SubjectDataService": {
+            "CountSubjectData": "s",
+            "ExportSubjectData": "s",
+            "EraseSubjectData": "s",
+            "AnonymizeSubjectData": "s",
+        },
+    },
 }
-ACCESS: dict[str, AccessTable] = {"memory": MEMORY_ACCESS, "embedding": EMBEDDING_ACCESS}
+ACCESS: dict[str, AccessTable] = {"memory": MEMORY_ACCESS, "embedding": EMBEDDING_ACCESS, "analyst": ANALYST_ACCESS}
 SERVICES: dict[str, list[ServiceDescriptor]] = {
     "memory": [
         *memory_service_pb2.DESCRIPTOR.services_by_name.values(),
@@ -107,6 +133,10 @@ SERVICES: dict[str, list[ServiceDescriptor]] = {
         *subject_data_service_pb2.DESCRIPTOR.services_by_name.values(),
     ],
     "embedding": list(embedding_service_pb2.DESCRIPTOR.services_by_name.values()),
+    "analyst": [
+        *analyst_service_pb2.DESCRIPTOR.services_by_name.values(),
+        *subject_data_service_pb2.DESCRIPTOR.services_by_name.values(),
+    ],
 }
 INTERNAL = {
     "/memorybox.governance.v1.AuditService/AppendAuditEvents",
@@ -165,13 +195,19 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 @pytest.fixture
 async def channels(deployment: Deployment) -> AsyncIterator[dict[str, grpc.aio.Channel]]:
     unbuilt = Registration.of(embedding_service_pb2, embedding_service_pb2_grpc, "EmbeddingService")
+    analyst_parts = (
+        Registration.of(analyst_service_pb2, analyst_service_pb2_grpc, "AnalystService"),
+        Registration.of(subject_data_service_pb2, subject_data_service_pb2_grpc, "SubjectDataService"),
+    )
     async with (
         deployment.serving("memory", lambda _: memory_service(ModelMemoryStore(), FakeEmbedder())) as memory,
         deployment.serving("embedding", lambda _: Service((unbuilt,), EMBEDDING_ACCESS)) as embedding,
         plain_channel(memory.target) as to_memory,
+        deployment.serving("analyst", lambda _: Service(analyst_parts, ANALYST_ACCESS)) as analyst,
         plain_channel(embedding.target) as to_embedding,
+        plain_channel(analyst.target) as to_analyst,
     ):
-        yield {"memory": to_memory, "embedding": to_embedding}
+        yield {"memory": to_memory, "embedding": to_embedding, "analyst": to_analyst}
 
 
 async def is_allowed(channel: grpc.aio.Channel, method: str, metadata: tuple[tuple[str, str], ...]) -> bool:
@@ -224,12 +260,15 @@ def test_keys_of_the_mesh_grant_no_more_than_each_needs() -> None:
     granted = {name: {rpc for rpc in everything if grant.allows_rpc(rpc)} for name, _, grant in standard_keys("ann")}
     memories = {rpc for rpc in everything if ".MemoryService/" in rpc}
     embeddings = {rpc for rpc in everything if ".EmbeddingService/" in rpc}
+    analyst = {rpc for rpc in everything if ".AnalystService/" in rpc}
+    subject_data = {rpc for rpc in everything if ".SubjectDataService/" in rpc}
 
     assert granted == {
         "gateway": set(everything) - INTERNAL,
-        "memory": embeddings,
+        "memory": embeddings | subject_data,
         "embedding": set(),
-        "cli": memories | embeddings,
+        "analyst": embeddings | {"/memorybox.governance.v1.AuditService/AppendAuditEvents"},
+        "cli": memories | embeddings | analyst,
     }
 
 
