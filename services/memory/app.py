@@ -23,6 +23,7 @@ from services.memory.backends.subject_data import RemoteSubjectData
 from services.memory.domain.audit import AuditLog
 from services.memory.domain.audits import Audits, Recorder, Roles, anchor_hourly
 from services.memory.domain.erasure import ANONYMIZE, ERASE, Erasures, SubjectDataKind
+from services.memory.domain.faceting import Facets
 from services.memory.domain.history import History
 from services.memory.domain.importing import Imports
 from services.memory.domain.memories import Memories
@@ -150,6 +151,7 @@ def service(
         history=History(store, embedder),
         superseding=Superseding(store, embedder),
         reading=Reading(store),
+        facets=Facets(store),
         searches=Searches(store, embedder),
         related=Related(store, embedder),
         exports=Exports(store.moving, store.secrets.token_key),

@@ -130,6 +130,11 @@ def json_to_struct(values: Mapping[str, Any]) -> struct_pb2.Struct:
     return struct
 
 
+def json_to_value(value: Any) -> struct_pb2.Value:
+    """Return a plain *value* as a Value."""
+    return json_format.ParseDict(value, struct_pb2.Value())
+
+
 def _value_to_json(value: struct_pb2.Value, field: str) -> Any:
     match value.WhichOneof("kind"):
         case "struct_value":

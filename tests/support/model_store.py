@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.memory.domain import keyword
+from services.memory.domain.facets import FacetCounts, FacetPlan
 from services.memory.domain.fusion import fused_score
 from services.memory.domain.lineage import MAX_KIN, MAX_KIN_BYTES, Lineage
 from services.memory.domain.memory import (
@@ -41,6 +42,7 @@ from services.memory.domain.revisions import RevisionPage, RevisionPlan
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, MemoryBoxError
 from tests.support.filters import interpret
+from tests.support.model_facets import count_values
 from tests.support.model_feed import ModelFeed
 from tests.support.model_history import find_revision, may_read, revision_page, seen_states, state_at
 from tests.support.model_lineage import is_parent, kin
@@ -256,6 +258,11 @@ class ModelMemoryStore:
     async def count(self, caller: Caller, now: datetime, selection: Selection = ALL) -> int:
         visible = [record.memory for record in self._all_visible(caller, now, None)]
         return sum(is_meant(memory, selection) for memory in visible)
+
+    async def facet(self, caller: Caller, plan: FacetPlan) -> FacetCounts:
+        visible = [record.memory for record in self._all_visible(caller, plan.now, None)]
+        meant = [memory for memory in visible if is_meant(memory, plan.selection)]
+        return count_values(meant, plan.field, plan.limit)
 
     async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
         visible = [record.memory for record in self._all_visible(caller, plan.now, plan.snapshot)]

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from services.memory.domain.audit import Act, current_act
+from services.memory.domain.facets import FacetReader
 from services.memory.domain.feed import FeedStore
 from services.memory.domain.lineage import LineageReader
 from services.memory.domain.memory import Embedding, Memory
@@ -184,7 +185,7 @@ class StoreSecrets:
     token_key: bytes
 
 
-class MemoryStore(BatchReader, LineageReader, RevisionReader, Protocol):
+class MemoryStore(BatchReader, FacetReader, LineageReader, RevisionReader, Protocol):
     """Where memories are kept; implemented in ``stores/``. Who may read is decided inside each query."""
 
     @property

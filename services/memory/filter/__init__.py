@@ -4,8 +4,8 @@ Everything here is pure: it knows no store, no transport and no clock. docs/filt
 """
 
 from services.memory.filter.fault import InvalidFilter
-from services.memory.filter.parser import parse
-from services.memory.filter.tree import EVERYTHING, Filter
+from services.memory.filter.parser import parse, parse_path
+from services.memory.filter.tree import EVERYTHING, Filter, Path
 from services.memory.filter.writer import unparse
 
-__all__ = ["EVERYTHING", "Filter", "InvalidFilter", "parse", "unparse"]
+__all__ = ["EVERYTHING", "Filter", "InvalidFilter", "Path", "parse", "parse_path", "unparse"]

@@ -17,7 +17,7 @@ from typing import Final
 from services.memory.filter.fault import InvalidFilter, shown
 from services.memory.filter.lexer import COMPARATORS, Token, TokenKind, tokenize
 from services.memory.filter.restriction import Comparison, Member, Value, anywhere
-from services.memory.filter.tree import EVERYTHING, Expression, Filter, conjunction, disjunction, negation
+from services.memory.filter.tree import EVERYTHING, Expression, Filter, Path, conjunction, disjunction, negation
 
 MAX_TERMS: Final = 64
 MAX_DEPTH: Final = 16  # parentheses inside each other; it bounds the recursion too
@@ -50,6 +50,12 @@ def parse(text: str, max_bytes: int | None = MAX_BYTES) -> Filter:
     return _Parser(tokenize(text)).filter()
 
 
+def parse_path(text: str) -> Path:
+    """Return the field that *text* names, as in a condition. Raises ``InvalidFilter``."""
+    _check_size(text, MAX_BYTES)
+    return _Parser(tokenize(text)).path()
+
+
 def _check_size(text: str, max_bytes: int) -> None:
     encoded = text.encode("utf-8", "surrogatepass")
     if len(encoded) > max_bytes:
@@ -74,6 +80,15 @@ class _Parser:
         if self._next.kind is TokenKind.CLOSE:
             raise InvalidFilter(self._next.start, 'unexpected ")"', 'there is no "(" that it closes')
         return Filter(expression)
+
+    def path(self) -> Path:
+        first = self._next
+        if first.kind is not TokenKind.WORD:
+            raise InvalidFilter(first.start, f"unexpected {first.kind.value}", "a field belongs here")
+        path = self._member().path()
+        if self._next.kind is not TokenKind.END:
+            raise InvalidFilter(self._next.start, f"unexpected {self._next.kind.value}", "name one field alone")
+        return path
 
     def _advance(self) -> Token:
         """Step over the next token, which is not END, and return it."""

@@ -7,6 +7,7 @@ the functions in ``FUNCTIONS``. Of a stored key that holds U+0000 its paths see 
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, assert_never
 
@@ -68,6 +69,31 @@ def to_sql(meaning: Filter, prefix: str = "filter_") -> tuple[str, Bindings]:
     if meaning.expression is None:
         return "1", {}
     return f"({compiler.condition(meaning.expression)})", compiler.bindings
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Where SQL finds the values at a path: a row of *tables* (joined to ``memories m``) for each that meets *condition*.
+
+    *kind* is ``text``, ``number``, ``boolean`` or ``null``; *value* NULL for the last, 1 or 0 for a boolean.
+    """
+
+    tables: tuple[str, ...]
+    condition: str
+    kind: str
+    value: str
+    bindings: Bindings
+
+
+def values_of(path: Path, prefix: str = "value_") -> Values:
+    """Return the values at *path*, which is of texts or in metadata: lists have their elements, objects and what is unset none."""
+    compiler = _Compiler(prefix)
+    column = _COLUMNS[path.field]
+    if path.field == METADATA:
+        return compiler.metadata_values(path.keys)
+    if FIELDS[path.field] is FieldKind.TEXTS:
+        return Values((f"json_each({column}) e",), "1", "'text'", "e.value", {})
+    return Values((), f"{column} <> ''", "'text'", column, {})
 
 
 class _Compiler:
@@ -194,6 +220,15 @@ class _Compiler:
         tables, holder, last = self._walk(keys)
         there = f"json_type({holder}, {last}) IS NOT NULL"
         return _exists(tables, there) if tables else there
+
+    def metadata_values(self, keys: tuple[str, ...]) -> Values:
+        tables, holder, last = self._walk(keys)
+        kind = (
+            "CASE e.type WHEN 'integer' THEN 'number' WHEN 'real' THEN 'number' WHEN 'true' THEN 'boolean'"
+            " WHEN 'false' THEN 'boolean' ELSE e.type END"
+        )
+        condition = f"json_type({holder}, {last}) <> 'object' AND e.type NOT IN ('array', 'object')"
+        return Values((*tables, f"json_each({holder}, {last}) e"), condition, kind, "e.value", self.bindings)
 
     def _walk(self, keys: tuple[str, ...]) -> tuple[list[str], str, str]:
         """Return tables that lead to what may hold the last of *keys*, one such holder, and the path of that key in it.

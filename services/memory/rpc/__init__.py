@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from memorybox.memory.v1 import memory_service_pb2_grpc as pb_grpc
 from services.memory.domain.batch_searches import BatchSearches
+from services.memory.domain.faceting import Facets
 from services.memory.domain.history import History
 from services.memory.domain.importing import Imports
 from services.memory.domain.memories import Memories
@@ -13,6 +14,7 @@ from services.memory.domain.related import Related
 from services.memory.domain.searches import Searches
 from services.memory.domain.superseding import Superseding
 from services.memory.domain.watching import Watches
+from services.memory.rpc.facets import FacetRpcs
 from services.memory.rpc.finding import FindingRpcs
 from services.memory.rpc.history import HistoryRpcs
 from services.memory.rpc.moving import MovingRpcs
@@ -30,6 +32,7 @@ class MemoryUseCases:
     history: History
     superseding: Superseding
     reading: Reading
+    facets: Facets
     searches: Searches
     related: Related
     exports: Exports
@@ -42,6 +45,7 @@ class MemoryServicer(
     HistoryRpcs,
     SupersedingRpcs,
     ReadingRpcs,
+    FacetRpcs,
     FindingRpcs,
     MovingRpcs,
     WatchingRpcs,
@@ -54,6 +58,7 @@ class MemoryServicer(
         self._history = use_cases.history
         self._superseding = use_cases.superseding
         self._reading = use_cases.reading
+        self._facets = use_cases.facets
         self._searches = use_cases.searches
         self._batch_searches = BatchSearches(use_cases.searches)
         self._related = use_cases.related

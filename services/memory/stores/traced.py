@@ -7,6 +7,7 @@ from datetime import datetime
 
 from opentelemetry.trace import SpanKind, StatusCode
 
+from services.memory.domain.facets import FacetCounts, FacetPlan
 from services.memory.domain.feed import FeedStore
 from services.memory.domain.lineage import MAX_KIN, MAX_KIN_BYTES, Lineage
 from services.memory.domain.memory import Embedding, Memory
@@ -122,6 +123,11 @@ class TracedMemoryStore:
         start = time.perf_counter()
         with self._tracer.start_as_current_span(
             f"{operation} memories",
+    async def facet(self, caller: Caller, plan: FacetPlan) -> FacetCounts:
+        """Pass on."""
+        async with self._span("facet"):
+            return await self._store.facet(caller, plan)
+
             kind=SpanKind.CLIENT,
             attributes=attributes,
             record_exception=False,

@@ -14,8 +14,8 @@ from services.memory.stores.embedded.bell import Bell, BellRope
 from services.memory.stores.embedded.database import transaction
 from services.memory.stores.embedded.moving import Host
 from services.memory.stores.embedded.rows import (
-    _VISIBLE_PARTITIONS,
     COLUMNS,
+    VISIBLE_PARTITIONS,
     Bindings,
     access_bindings,
     from_us,
@@ -27,7 +27,7 @@ from services.mesh.caller import Caller
 _WINDOW = 20_000  # changes that one read looks at; most may be none of the caller's business
 # Changes of schema 2 and older do not say who could read before and after; the row as it is now stands in.
 _CHANGES = f"""
-  WITH visible AS MATERIALIZED ({_VISIBLE_PARTITIONS}),
+  WITH visible AS MATERIALIZED ({VISIBLE_PARTITIONS}),
   seen AS (
     SELECT c.seq, c.memory_id, c.revision, c.at, m.doc, m.revision AS current, m.owner_user = :user AS own,
       coalesce(c.partition_before, iif(c.kind = 'CREATED', 0, m.partition_id)) IN visible AS before,

@@ -40,7 +40,7 @@ VALID = f"""
   (:valid_at IS NULL
    OR (coalesce(m.valid_from, {-NEVER}) <= :valid_at AND coalesce(m.valid_until, {NEVER}) > :valid_at))
 """
-_VISIBLE_PARTITIONS = """
+VISIBLE_PARTITIONS = """
   SELECT partition_id FROM partitions WHERE access_level = 'PUBLIC'
   UNION SELECT partition_id FROM partitions WHERE owner_user = :user AND access_level IN ('PRIVATE', 'ROLE')
   UNION SELECT partition_id FROM partition_roles WHERE role IN (SELECT value FROM json_each(:roles))
@@ -68,7 +68,7 @@ _KEYS = f"""
   ORDER BY m.created_at DESC, m.memory_id DESC
 """  # noqa: S608  # built of constants
 _COUNT = f"""
-  SELECT count(*) FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {LIVE}
+  SELECT count(*) FROM memories m WHERE m.partition_id IN ({VISIBLE_PARTITIONS}) AND {LIVE}
     AND (:bucket IS NULL OR m.bucket = :bucket) AND {VALID} AND {{filter}}
 """  # noqa: S608  # built of constants
 _CHOSEN = f"""
@@ -77,10 +77,12 @@ _CHOSEN = f"""
   JOIN partitions p ON p.partition_id = coalesce(m.partition_id, 0)
   WHERE min(1, {WAYS}) > (m.delete_time IS NOT NULL) + (coalesce(m.expires_at, {NEVER}) <= :now) ORDER BY d.key
 """  # noqa: S608  # built of constants
-_MATCHING = f"SELECT m.doc FROM memories m WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND {LIVE} AND {VALID} AND {{filter}}"  # noqa: S608
+_MATCHING = (
+    f"SELECT m.doc FROM memories m WHERE m.partition_id IN ({VISIBLE_PARTITIONS}) AND {LIVE} AND {VALID} AND {{filter}}"  # noqa: S608
+)
 _INVALID = f"""
   SELECT m.doc FROM memories m INDEXED BY memories_bounded
-  WHERE m.partition_id IN ({_VISIBLE_PARTITIONS}) AND (m.valid_from IS NOT NULL OR m.valid_until IS NOT NULL) AND NOT {VALID}
+  WHERE m.partition_id IN ({VISIBLE_PARTITIONS}) AND (m.valid_from IS NOT NULL OR m.valid_until IS NOT NULL) AND NOT {VALID}
 """  # noqa: S608  # built of constants
 _VECTOR = """
   SELECT s.name, v.vector FROM vectors v JOIN spaces s USING (space_id) WHERE v.doc = ? ORDER BY v.revision DESC LIMIT 1
@@ -219,7 +221,7 @@ def list_bindings(connection: apsw.Connection, caller: Caller, plan: ListPlan) -
 
 def visible_partitions(connection: apsw.Connection, bindings: Bindings) -> list[int]:
     """Return the partitions that the caller of *bindings* may read."""
-    return [row[0] for row in connection.execute(_VISIBLE_PARTITIONS, bindings)]
+    return [row[0] for row in connection.execute(VISIBLE_PARTITIONS, bindings)]
 
 
 def matching_docs(connection: apsw.Connection, caller: Caller, plan: SearchPlan) -> NDArray[np.int64]:

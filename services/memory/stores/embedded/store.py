@@ -31,7 +31,8 @@ from services.memory.stores.embedded.database import (
     translated_errors,
 )
 from services.memory.stores.embedded.feed import EmbeddedFeed
-from services.memory.stores.embedded.history import HistoryReads, list_as_of
+from services.memory.stores.embedded.finding import FindingReads
+from services.memory.stores.embedded.history import list_as_of
 from services.memory.stores.embedded.index import IndexView, MemoryIndex
 from services.memory.stores.embedded.loader import IndexLoader, renew_terms
 from services.memory.stores.embedded.lock import FolderLock
@@ -61,7 +62,7 @@ _TRIES = 3  # of a search whose rows changed between index and row
 Found = TypeVar("Found")
 
 
-class EmbeddedMemoryStore(HistoryReads):
+class EmbeddedMemoryStore(FindingReads):
     """A ``MemoryStore`` over SQLite rows, with search indexes in memory. Made by ``open``, by one process at a time."""
 
     def __init__(self, folder: Path, integrity: IntegrityCheck, vfs: str | None, checkpoint_bytes: int) -> None:
