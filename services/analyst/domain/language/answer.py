@@ -45,6 +45,10 @@ class Values(Protocol):
         """Tell whether no two rows agree in these columns; rows with a NULL among them do not count."""
         ...
 
+    def determines(self, table: str, key: tuple[str, ...], column: str) -> bool | None:
+        """Tell whether rows that agree in *key* agree in *column* too, though the key may repeat."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Similarities:

@@ -20,12 +20,13 @@ from services.analyst.domain.semantic_model.model import (
 DIALECT = "snowflake"  # of every expression in a semantic model
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 # Words that Snowflake does not take as the name of a column or an alias (its list of reserved keywords, the ANSI part).
-_RESERVED = """
+_RESERVED_WORDS = """
 all alter and any as between by case cast check column connect constraint create cross current delete distinct drop else
 exists false following for from full grant group having in inner insert intersect into is join lateral left like not
 null of on or order qualify regexp revoke right rlike row rows sample select set some start table tablesample then to
 trigger true union unique update using values view when whenever where with
-""".split()
+"""
+_RESERVED = frozenset(_RESERVED_WORDS.split())
 _ONE_TO = {"one_to_many", "many_to_many"}
 
 
