@@ -331,6 +331,7 @@ class OperationMetadata(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    DONE_PER_S_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """What is done, such as `EraseOwner`."""
     state: Global___OperationMetadata.State.ValueType
@@ -341,6 +342,8 @@ class OperationMetadata(_message.Message):
     """Things to do. 0: not known."""
     note: _builtins.str
     """Why it waits, or empty."""
+    done_per_s: _builtins.float
+    """Things done a second, from its start to its last step. 0: not known."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was started."""
@@ -359,10 +362,11 @@ class OperationMetadata(_message.Message):
         note: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        done_per_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "done_count", b"done_count", "kind", b"kind", "note", b"note", "state", b"state", "total_count", b"total_count", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "done_count", b"done_count", "done_per_s", b"done_per_s", "kind", b"kind", "note", b"note", "state", b"state", "total_count", b"total_count", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1406,17 +1406,55 @@ class StartReembeddingRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SPACE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     space: _builtins.str
-    """The space to fill."""
+    """The space to move to, one of those that ListEmbeddingModels names. Empty: the active one of the embedding service, which its settings choose."""
+    request_id: _builtins.str
+    """Makes the call repeatable: the same id starts one operation. At most 128 characters."""
     def __init__(
         self,
         *,
         space: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["space", b"space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "space", b"space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartReembeddingRequest: _TypeAlias = StartReembeddingRequest  # noqa: Y015
+
+@_typing.final
+class ReembeddingResult(_message.Message):
+    """The response of a StartReembedding operation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: _builtins.int
+    FORMER_SPACE_FIELD_NUMBER: _builtins.int
+    MEMORY_COUNT_FIELD_NUMBER: _builtins.int
+    ALREADY_ACTIVE_FIELD_NUMBER: _builtins.int
+    space: _builtins.str
+    """The space that is compared in now."""
+    former_space: _builtins.str
+    """The space of before; empty if there was none."""
+    memory_count: _builtins.int
+    """Memories in the space, deleted ones that are not yet purged included."""
+    already_active: _builtins.bool
+    """Whether there was nothing to do: the space was active, and no memory lacked anything in it."""
+    def __init__(
+        self,
+        *,
+        space: _builtins.str = ...,
+        former_space: _builtins.str = ...,
+        memory_count: _builtins.int = ...,
+        already_active: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_active", b"already_active", "former_space", b"former_space", "memory_count", b"memory_count", "space", b"space"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReembeddingResult: _TypeAlias = ReembeddingResult  # noqa: Y015

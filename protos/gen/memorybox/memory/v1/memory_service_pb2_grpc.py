@@ -396,7 +396,14 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StartReembedding(self, request, context):
-        """Fills a new embedding space from the stored contents and then switches to it, as an operation. For operators.
+        """Embeds all memories anew in another space and then compares in it, as an operation. For operators.
+
+        Searches and writes go on: until the one switch at the end they use the space of before, and what is written meanwhile is in both.
+        Cancelling before the switch leaves everything as it was. If the space is active already and no memory lacks a vector or parts in it, the
+        operation ends at once and its `ReembeddingResult` says so. Safe to retry with the same `request_id`.
+
+        Fails with INVALID_ARGUMENT for a space that the embedding service does not serve, FAILED_PRECONDITION (reason `OPERATION_RUNNING`, the
+        operation's name in its metadata) while a re-embedding is under way.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

@@ -172,7 +172,14 @@ class MemoryServiceStub:
     before the call's deadline, and when the service goes away. Fails with INVALID_ARGUMENT (`INVALID_RESUME_TOKEN`).
     """
     StartReembedding: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.StartReembeddingRequest, _operations_pb2.Operation]
-    """Fills a new embedding space from the stored contents and then switches to it, as an operation. For operators.
+    """Embeds all memories anew in another space and then compares in it, as an operation. For operators.
+
+    Searches and writes go on: until the one switch at the end they use the space of before, and what is written meanwhile is in both.
+    Cancelling before the switch leaves everything as it was. If the space is active already and no memory lacks a vector or parts in it, the
+    operation ends at once and its `ReembeddingResult` says so. Safe to retry with the same `request_id`.
+
+    Fails with INVALID_ARGUMENT for a space that the embedding service does not serve, FAILED_PRECONDITION (reason `OPERATION_RUNNING`, the
+    operation's name in its metadata) while a re-embedding is under way.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -319,7 +326,14 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     before the call's deadline, and when the service goes away. Fails with INVALID_ARGUMENT (`INVALID_RESUME_TOKEN`).
     """
     StartReembedding: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.StartReembeddingRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """Fills a new embedding space from the stored contents and then switches to it, as an operation. For operators.
+    """Embeds all memories anew in another space and then compares in it, as an operation. For operators.
+
+    Searches and writes go on: until the one switch at the end they use the space of before, and what is written meanwhile is in both.
+    Cancelling before the switch leaves everything as it was. If the space is active already and no memory lacks a vector or parts in it, the
+    operation ends at once and its `ReembeddingResult` says so. Safe to retry with the same `request_id`.
+
+    Fails with INVALID_ARGUMENT for a space that the embedding service does not serve, FAILED_PRECONDITION (reason `OPERATION_RUNNING`, the
+    operation's name in its metadata) while a re-embedding is under way.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -607,7 +621,14 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.StartReembeddingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """Fills a new embedding space from the stored contents and then switches to it, as an operation. For operators.
+        """Embeds all memories anew in another space and then compares in it, as an operation. For operators.
+
+        Searches and writes go on: until the one switch at the end they use the space of before, and what is written meanwhile is in both.
+        Cancelling before the switch leaves everything as it was. If the space is active already and no memory lacks a vector or parts in it, the
+        operation ends at once and its `ReembeddingResult` says so. Safe to retry with the same `request_id`.
+
+        Fails with INVALID_ARGUMENT for a space that the embedding service does not serve, FAILED_PRECONDITION (reason `OPERATION_RUNNING`, the
+        operation's name in its metadata) while a re-embedding is under way.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
