@@ -117,17 +117,17 @@ class TracedMemoryStore:
         async with self._span("count"):
             return await self._store.count(caller, now, selection)
 
+    async def facet(self, caller: Caller, plan: FacetPlan) -> FacetCounts:
+        """Pass on."""
+        async with self._span("facet"):
+            return await self._store.facet(caller, plan)
+
     @asynccontextmanager
     async def _span(self, operation: str) -> AsyncIterator[None]:
         attributes = {"db.system.name": self._system, "db.operation.name": operation, "db.collection.name": "memories"}
         start = time.perf_counter()
         with self._tracer.start_as_current_span(
             f"{operation} memories",
-    async def facet(self, caller: Caller, plan: FacetPlan) -> FacetCounts:
-        """Pass on."""
-        async with self._span("facet"):
-            return await self._store.facet(caller, plan)
-
             kind=SpanKind.CLIENT,
             attributes=attributes,
             record_exception=False,
