@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -166,7 +167,8 @@ class Front:
 
     async def _call(self, request: web.Request, exchange: Exchange, match: Match) -> web.StreamResponse:
         any_type = match.plan.reader.takes_http_body or self._behind.forms
-        caller = await self._authenticator.authenticate(arrival(request, takes_any_type=any_type))
+        arrived = arrival(request, takes_any_type=any_type, opens_socket=match.socket)
+        caller = await self._authenticator.authenticate(arrived)
         exchange.user = caller.user
         ACTING.set(caller)
         await self._let_body_come(request, match)
@@ -210,6 +212,10 @@ class Front:
         exchange = request.get(EXCHANGE)
         if exchange is not None and exchange.traceparent:
             response.headers["traceparent"] = exchange.traceparent
+        if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            return
+        if request.headers.get("Upgrade"):
+            response.force_close()  # what follows the request was meant for another protocol
         if self._readiness.draining:
             response.headers["Connection"] = "close"  # clients find another instance with their next request
             response.force_close()

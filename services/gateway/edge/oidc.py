@@ -1,24 +1,26 @@
 """Who calls, by the bearer token of an OpenID Connect provider."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
 
 from services.gateway.edge.arrival import Arrival
+from services.gateway.edge.browsers import CrossSiteRule
 from services.gateway.edge.jwks import KeySet, fetch_from
 from services.gateway.edge.people import checked_roles, person, single
 from services.gateway.edge.refusals import refuse
 from services.gateway.settings import GatewaySettings
-from services.gateway.transcoder import HttpError
+from services.gateway.transcoder import HttpError, offered_subprotocols
 from services.mesh.caller import Caller
 from services.mesh.config import BadSettings, is_loopback
 from services.mesh.keys import GATEWAY
 
 LEEWAY_S = 5
 _SCHEME = "Bearer "
+_SUBPROTOCOL = "bearer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class OidcAuthenticator:
     audience: str
     user_claim: str
     roles_claim: str
+    pages: CrossSiteRule = field(default_factory=CrossSiteRule)
 
     @classmethod
     def open(cls, settings: GatewaySettings) -> "OidcAuthenticator":
@@ -51,16 +54,14 @@ class OidcAuthenticator:
             settings.oidc_audience,
             settings.oidc_user_claim,
             settings.oidc_roles_claim,
+            CrossSiteRule(frozenset(settings.cors_origins)),
         )
 
     async def authenticate(self, arrival: Arrival) -> Caller:
         """Return the user and roles of the token."""
-        value = single(arrival.headers, "Authorization")
-        if value is None:
-            raise refuse(401, "this call needs Authorization: Bearer <token>", reason="NO_IDENTITY")
-        if not value.lower().startswith(_SCHEME.lower()):
-            raise _bad_token("Authorization must be of the form Bearer <token>")
-        claims = await self._claims(value[len(_SCHEME) :].strip())
+        if arrival.opens_socket:
+            self.pages.check(arrival)
+        claims = await self._claims(_token(arrival))
         user = claims.get(self.user_claim)
         if not isinstance(user, str):
             raise _bad_token(f"the token has no claim {self.user_claim!r} that names the user")
@@ -88,6 +89,21 @@ class OidcAuthenticator:
             # Texts of the library may hold parts of the token.
             raise _bad_token("the token is not acceptable: malformed, wrongly signed, or not for us") from None
         return claims
+
+
+def _token(arrival: Arrival) -> str:
+    """Return the bearer token. Pages cannot set headers of a WebSocket, so theirs comes as the subprotocol ``bearer.<token>``."""
+    value = single(arrival.headers, "Authorization")
+    if value is None and arrival.opens_socket:
+        offered = offered_subprotocols(arrival.headers)
+        tokens = [word.removeprefix(_SUBPROTOCOL) for word in offered if word.startswith(_SUBPROTOCOL)]
+        if len(tokens) == 1:
+            return tokens[0]
+    if value is None:
+        raise refuse(401, "this call needs Authorization: Bearer <token>", reason="NO_IDENTITY")
+    if not value.lower().startswith(_SCHEME.lower()):
+        raise _bad_token("Authorization must be of the form Bearer <token>")
+    return value[len(_SCHEME) :].strip()
 
 
 def _roles(value: object) -> list[str]:

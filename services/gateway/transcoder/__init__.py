@@ -12,6 +12,7 @@ from services.gateway.transcoder.rules import BIDI, CLIENT_STREAM, SERVER_STREAM
 from services.gateway.transcoder.serving import CallContext
 from services.gateway.transcoder.table import Match
 from services.gateway.transcoder.transcoder import Transcoder
+from services.gateway.transcoder.websocket import offered_subprotocols
 
 __all__ = [
     "BIDI",
@@ -31,5 +32,6 @@ __all__ = [
     "error_response",
     "from_aiohttp",
     "load_descriptor_sets",
+    "offered_subprotocols",
     "refusal",
 ]

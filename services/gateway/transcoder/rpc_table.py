@@ -94,6 +94,13 @@ class RpcTable:
         """Return the face that refuses a type by which no stream can be called."""
         return ConnectStream("", self._codec, self._options, request.headers, Coding())
 
+    def match_stream(self, raw_path: str) -> Match | None:
+        """Return the streaming method at its default path for a WebSocket, None without one."""
+        known = self._methods.get(raw_path)
+        if known is None or known[0].route.kind == UNARY:
+            return None
+        return Match(known[0].route, known[0], (), socket=True)
+
     def methods_at(self, raw_path: str) -> set[str]:
         """Return the HTTP methods that gRPC-Web and Connect take at a path."""
         known = self._methods.get(raw_path)

@@ -1,6 +1,7 @@
 """From a matched request to its answer: unary calls, server streams, client streams."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from services.gateway.transcoder.rules import BIDI, CLIENT_STREAM, SERVER_STREAM
 from services.gateway.transcoder.stream import ServerStream
 from services.gateway.transcoder.table import Match, Plan
 from services.gateway.transcoder.upload import Upload
+from services.gateway.transcoder.websocket import SocketStream
 
 RETRY_S = 1  # by then another gateway takes the client's next connection
 
@@ -45,11 +47,16 @@ _FACTORY = {
 }
 
 
-class Stream(Protocol):
+class Endable(Protocol):
+    """What a graceful stop ends early."""
+
+    def end(self, reason: HttpError) -> None: ...
+
+
+class Stream(Endable, Protocol):
     """A streamed answer under way."""
 
     async def run(self, call: Any, errors: RpcErrors, request_id: str) -> web.StreamResponse: ...
-    def end(self, reason: HttpError) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +101,7 @@ class Server:
         self._options = options
         self._calls = Multicallables()
         self._errors = RpcErrors(options)
-        self._streams: set[Stream] = set()
+        self._streams: set[Endable] = set()
 
     async def serve(self, request: web.Request, context: CallContext, match: Match) -> web.StreamResponse:
         """Answer *request*; refusals and backend errors are ``HttpError``."""
@@ -103,8 +110,10 @@ class Server:
         bodies.check_framing(request)
         plan = match.plan
         kind = plan.route.kind
-        if kind == BIDI:
-            raise refusal(UNIMPLEMENTED, "bidirectional streams are not served over plain HTTP")
+        if kind == BIDI and not match.socket:
+            upgrade = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
+            text = "bidirectional streams are served over WebSocket"
+            raise refusal(UNIMPLEMENTED, text, http_status=426, headers=upgrade)
         query = request.rel_url.raw_query_string
         if match.form:
             form = await bodies.read_body(request, options.max_body)
@@ -119,6 +128,8 @@ class Server:
             deadline=time.monotonic() + timeout,
             has_body=request.body_exists and not match.form,
         )
+        if match.socket:
+            return await self._socket(exchange)
         if kind == SERVER_STREAM:
             return await self._server_stream(exchange)
         return await self._single(exchange)
@@ -168,6 +179,21 @@ class Server:
     async def _server_stream(self, exchange: Exchange) -> web.StreamResponse:
         stream = ServerStream(exchange.request, exchange.plan.printer, self._codec, self._options, exchange.bound.alt)
         return await self.run(stream, exchange, self.start(exchange, await self._message(exchange)))
+
+    async def _socket(self, exchange: Exchange) -> web.StreamResponse:
+        stream = SocketStream(
+            exchange.request,
+            exchange.plan,
+            exchange.bound,
+            codec=self._codec,
+            options=self._options,
+            start=functools.partial(self.start, exchange),
+        )
+        self._streams.add(stream)
+        try:
+            return await stream.run(self._errors, exchange.context.request_id)
+        finally:
+            self._streams.discard(stream)
 
     async def run(self, stream: Stream, exchange: Exchange, call: Any) -> web.StreamResponse:
         """Serve a stream, which ``end_streams`` ends early."""

@@ -50,6 +50,8 @@ class Match:
     """Whether the body is a form that holds query parameters."""
     rpc: Rpc | None = None
     """Set when the request is gRPC-Web or Connect."""
+    socket: bool = False
+    """Whether the request opens a WebSocket."""
 
 
 class RouteTable:
@@ -98,19 +100,33 @@ class RouteTable:
         """Return the match of a request; see ``Transcoder.match``."""
         if method == "OPTIONS" and raw_path == "*":
             raise _no_content([])
-        try:
-            raw, trailing = split_path(raw_path)
-        except BadPath as error:
-            raise refusal(INVALID_ARGUMENT, str(error)) from None
-        if trailing and self._strict_slash:
-            raise refusal(NOT_FOUND, "no such path")
-        segments, fitting = self._fitting(raw, verb_allowed=not trailing)
+        segments, fitting = self._at(raw_path)
         if not fitting:
             raise refusal(NOT_FOUND, "no such path")
         plan = best(fitting, method) or _automatic_head(fitting, method)
         if plan is None:
             raise _wrong_method(fitting, method)
         return Match(plan.route, plan, segments)
+
+    def match_stream(self, raw_path: str) -> Match | None:
+        """Return the streaming method at a path for a WebSocket, whatever HTTP method its rule names; None without one."""
+        segments, fitting = self._at(raw_path)
+        methods = allowed_methods(fitting)
+        for method in sorted(methods, key=lambda name: (name != "GET", name != "POST", name)):
+            plan = best(fitting, method)
+            if plan is not None and plan.route.kind != UNARY:
+                return Match(plan.route, plan, segments, socket=True)
+        return None
+
+    def _at(self, raw_path: str) -> tuple[list[str], list[Candidate[Plan]]]:
+        """Return the segments of a path and the templates that fit it."""
+        try:
+            raw, trailing = split_path(raw_path)
+        except BadPath as error:
+            raise refusal(INVALID_ARGUMENT, str(error)) from None
+        if trailing and self._strict_slash:
+            raise refusal(NOT_FOUND, "no such path")
+        return self._fitting(raw, verb_allowed=not trailing)
 
     def _fitting(self, raw: list[str], *, verb_allowed: bool) -> tuple[list[str], list[Candidate[Plan]]]:
         """Return segments and fitting templates: those with a verb first, under any method."""

@@ -19,6 +19,7 @@ from services.gateway.transcoder.rpc_table import FACE, RpcTable
 from services.gateway.transcoder.rules import Binding, Route, RuleCompiler
 from services.gateway.transcoder.serving import CallContext, Server
 from services.gateway.transcoder.table import Match, RouteTable
+from services.gateway.transcoder.websocket import asks_for_websocket
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -84,13 +85,17 @@ class Transcoder:
         """Return the route of *request*, as ``match`` does; with ``form_fallback`` forms may mean other methods."""
         if "#" in request.raw_path:
             raise refusal(INVALID_ARGUMENT, "path contains '#'")
-        found = self._rpc_table.match(request)
+        found = self._match_socket(request) if asks_for_websocket(request) else self._rpc_table.match(request)
         if found is not None:
             return found
         try:
             return self._match_json(request)
         except HttpError as error:
             return self._rpc_table.otherwise(request, error)
+
+    def _match_socket(self, request: web.BaseRequest) -> Match | None:
+        path = request.rel_url.raw_path
+        return self._table.match_stream(path) or self._rpc_table.match_stream(path)
 
     def _match_json(self, request: web.BaseRequest) -> Match:
         path = request.rel_url.raw_path

@@ -112,13 +112,13 @@ async def pumped(call: Any, messages: AsyncIterator[bytes], fail: Callable[[Http
 async def _pump(call: Any, messages: AsyncIterator[bytes]) -> None:
     async for data in messages:
         try:
-            await _send(call, data)
+            await send_request(call, data)
         except (asyncio.InvalidStateError, grpc.aio.BaseError, cygrpc.InternalError):
             return  # the call has ended; its status says why
     await call.done_writing()
 
 
-async def _send(call: Any, data: bytes) -> None:
+async def send_request(call: Any, data: bytes) -> None:
     """Do what ``call.write`` does, but leave the status alone when a backend has ended the call early.
 
     ``write`` puts INTERNAL "Internal error from Core" in its place (grpcio 1.85.1, grpc/aio/_call.py, ``_write``): a refusal

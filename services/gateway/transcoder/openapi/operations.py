@@ -60,6 +60,8 @@ class Operations:
             operation["parameters"] = parameters
         if binding.route.kind == BIDI:
             return {**operation, **self._socket(binding)}
+        if binding.route.kind in {CLIENT_STREAM, SERVER_STREAM}:
+            operation["x-websocket"] = True
         if binding.route.body:
             operation["requestBody"] = self._request_body(binding)
         if_match = any(one["in"] == "header" and one["name"].lower() == "if-match" for one in parameters)

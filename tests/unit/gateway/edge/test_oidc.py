@@ -143,6 +143,42 @@ async def test_weak_rsa_key_is_refused() -> None:
     assert refused.value.http_status == 401
 
 
+def opening(*headers: tuple[str, str]) -> Arrival:
+    return Arrival("GET", CIMultiDict([("Host", "api.test"), *headers]), 443, opens_socket=True)
+
+
+async def test_page_brings_the_token_of_a_websocket_as_a_subprotocol() -> None:
+    offered = ("Sec-WebSocket-Protocol", f"json.transcode.v1, bearer.{token()}")
+
+    caller = await Provider().authenticator().authenticate(opening(offered, ("Origin", "https://api.test")))
+
+    assert caller.user == "ann"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([("Sec-WebSocket-Protocol", "json.transcode.v1")], 401),
+        ([("Sec-WebSocket-Protocol", "bearer.a, bearer.b")], 401),
+        ([("Sec-WebSocket-Protocol", "bearer.a")], 401),
+        ([("Authorization", f"Bearer {token()}"), ("Origin", "https://evil.test")], 403),
+    ],
+    ids=["none", "two", "wrong", "foreign-page"],
+)
+async def test_other_websockets_are_refused(headers: list[tuple[str, str]], status: int) -> None:
+    with pytest.raises(HttpError) as refused:
+        await Provider().authenticator().authenticate(opening(*headers))
+
+    assert refused.value.http_status == status
+
+
+async def test_subprotocol_is_no_token_of_a_plain_request() -> None:
+    plain = Arrival("GET", CIMultiDict([("Sec-WebSocket-Protocol", f"bearer.{token()}")]), 443)
+
+    with pytest.raises(HttpError, match="Authorization"):
+        await Provider().authenticator().authenticate(plain)
+
+
 async def test_missing_and_double_tokens_are_refused() -> None:
     authenticator = Provider().authenticator()
 

@@ -442,7 +442,7 @@ async def test_http_body_answers_are_sent_as_they_are(gateway: Gateway) -> None:
 async def test_bidirectional_streams_are_refused_over_plain_http(gateway: Gateway) -> None:
     status, body = await gateway.json("POST", "/talk", json=[])
 
-    assert (status, body["code"]) == (501, 12)
+    assert (status, body["code"]) == (426, 12)
 
 
 async def test_misses_are_status_json(gateway: Gateway) -> None:
