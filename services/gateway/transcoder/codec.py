@@ -52,15 +52,16 @@ class JsonCodec:
 
     def encode(self, message: Message) -> bytes:
         """Print *message* without whitespace, fields in the order of their numbers."""
-        return orjson.dumps(self._writers.message(message.DESCRIPTOR)(message))
+        return orjson.dumps(self._writers.message(type(message).DESCRIPTOR)(message))
 
     def field_encoder(self, field: FieldDescriptor) -> Callable[[Message], bytes]:
         """Return what prints one field of a message alone, its default when it is unset."""
         write = self._writers.value(field)
         default = self._default(field)
+        has = message_factory.GetMessageClass(field.containing_type).HasField
 
         def encode(message: Message) -> bytes:
-            if default is not None and not message.HasField(field.name):
+            if default is not None and not has(message, field.name):
                 return default
             return orjson.dumps(guarded(write, message, field.name))
 
@@ -112,9 +113,10 @@ class JsonCodec:
         """Return the message of *tree* and its wire form."""
         message = build(message_class, tree)
         try:
-            data = message.SerializeToString()
+            # Through the class: a field may be called like a method.
+            data = message_class.SerializeToString(message)
         except EncodeError:
-            if message.FindInitializationErrors():  # type: ignore[attr-defined]
+            if message_class.FindInitializationErrors(message):  # type: ignore[attr-defined]
                 raise JsonRefused(missing_required(message)) from None
             raise JsonRefused("is nested too deeply for protobuf") from None
         return message, data

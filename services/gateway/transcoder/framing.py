@@ -43,7 +43,7 @@ class Sse:
     def message(self, printed: Printed, message: Message) -> bytes:
         event = b""
         if self._oneof is not None:
-            event = self._names.get(message.WhichOneof(self._oneof) or "", b"")
+            event = self._names.get(type(message).WhichOneof(message, self._oneof) or "", b"")
         return event + self._id_line(message) + b"data: " + printed.body + b"\n\n"
 
     def _id_line(self, message: Message) -> bytes:

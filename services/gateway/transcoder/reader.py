@@ -163,14 +163,15 @@ class MessageReader:
     def _extended(self, tree: Tree, extensions: list[tuple[FieldDescriptor, Any]]) -> Message:
         """Return the message itself, as its constructor takes no extensions."""
         message = message_factory.GetMessageClass(self._descriptor)(**tree)
-        holder: Any = message.Extensions
+        holder: Any = type(message).Extensions.__get__(message)
         for field, value in extensions:
             if field.is_repeated:
                 holder[field].extend(_as_element(field, item) for item in value)
             elif field.message_type is None:
                 holder[field] = value
             else:
-                holder[field].CopyFrom(_as_element(field, value))
+                inner = holder[field]
+                type(inner).CopyFrom(inner, _as_element(field, value))
         return message
 
 

@@ -139,7 +139,7 @@ class AnyReader:
         inner = self._readers.message(descriptor)(self._content(descriptor.full_name, value))
         message = build(message_factory.GetMessageClass(descriptor), inner)
         try:
-            return {"type_url": url, "value": message.SerializeToString()}
+            return {"type_url": url, "value": type(message).SerializeToString(message)}
         except EncodeError:
             raise JsonRefused(missing_required(message)) from None
 
@@ -172,4 +172,4 @@ def build(message_class: type[Message], tree: Any) -> Message:
 
 def missing_required(message: Message) -> str:
     """Describe the unset proto2 required fields of *message*."""
-    return "missing required " + ", ".join(message.FindInitializationErrors())  # type: ignore[attr-defined]
+    return "missing required " + ", ".join(type(message).FindInitializationErrors(message))  # type: ignore[attr-defined]

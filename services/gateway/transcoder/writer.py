@@ -80,7 +80,7 @@ class Writers:
         return write
 
     def _put_extensions(self, message: Message, out: dict[str, Any]) -> None:
-        for field, value in message.ListFields():
+        for field, value in type(message).ListFields(message):
             if field.is_extension:
                 key = f"[{field.full_name}]"
                 try:

@@ -1,0 +1,82 @@
+"""Cases as data: what is sent, what the backend shall see, what the client shall get."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CASES = Path(__file__).parent / "cases"
+
+_KEYS = {
+    "id", "title", "options", "send", "headers", "json", "body", "hex", "frames", "pieces", "raw", "hang_up", "method", "message",
+    "messages", "metadata", "deadline", "cancelled", "uncalled", "backend", "answer", "refused", "startup", "config", "note",
+}  # fmt: skip
+
+
+class BadCase(ValueError):
+    """A case file is not written as docs/conformance.md says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case; ``data`` holds its keys as written."""
+
+    chapter: str
+    rule: str
+    name: str
+    data: Mapping[str, Any]
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Settings of the gateway that the case is about; none means the defaults."""
+        given = self.data.get("options", {})
+        return {name: {True: "on", False: "off"}.get(value, str(value)) for name, value in given.items()}
+
+    @property
+    def table(self) -> tuple[tuple[str, str], ...]:
+        """The options in a form that tells route tables apart."""
+        return tuple(sorted(self.options.items()))
+
+    @property
+    def is_startup(self) -> bool:
+        """Whether the case asks what happens at start-up rather than at a request."""
+        return "startup" in self.data
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One file of cases."""
+
+    letter: str
+    title: str
+    cases: list[Case] = field(default_factory=list)
+
+
+def load(folder: Path = CASES) -> list[Chapter]:
+    """Return all chapters; a case that is not well written is a ``BadCase``."""
+    chapters = [_chapter(path) for path in sorted(folder.glob("*.yaml"))]
+    names = [case.name for chapter in chapters for case in chapter.cases]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise BadCase(f"cases of one name: {', '.join(sorted(twice))}")
+    return chapters
+
+
+def _chapter(path: Path) -> Chapter:
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    letter = str(data["chapter"])
+    return Chapter(letter, str(data["title"]), list(_cases(letter, data["cases"])))
+
+
+def _cases(letter: str, entries: list[Mapping[str, Any]]) -> Iterator[Case]:
+    for entry in entries:
+        name = str(entry["id"])
+        rule, _, rest = name.partition("/")
+        unknown = set(entry) - _KEYS
+        if not rest or not rule.startswith("T-") or unknown or not entry.get("title"):
+            raise BadCase(f"{name}: needs an id such as T-7/name and a title; unknown keys {sorted(unknown)}")
+        if "send" not in entry and "startup" not in entry and "raw" not in entry:
+            raise BadCase(f"{name}: sends nothing")
+        yield Case(letter, rule, name, entry)
