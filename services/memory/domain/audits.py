@@ -80,7 +80,12 @@ class Recorder:
         """Commit what waits; nothing may be recorded any more."""
         if self._flushing is not None:
             await asyncio.wait({self._flushing})
-        await self.flush()
+        try:
+            await self.flush()
+        except MemoryBoxError as error:
+            _log.error(
+                "audit events of the last second are lost", extra={"reason": error.reason, "count": len(self._waiting)}
+            )
 
     async def _flush_soon(self) -> None:
         while self._waiting:

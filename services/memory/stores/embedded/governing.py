@@ -139,7 +139,7 @@ class EmbeddedSubjectData:
 
     async def scrub(self) -> None:
         """Rewrite the file without the bytes of what was erased; writes wait meanwhile."""
-        await self._store.run_alone(erasure.scrub)
+        await self._store.scrub()
 
 
 class EmbeddedQuotas:
@@ -193,4 +193,4 @@ class EmbeddedRetention:
 
     async def scrub(self) -> None:
         """Rewrite the file without the bytes of what was purged; writes wait meanwhile."""
-        await self._store.run_alone(erasure.scrub)
+        await self._store.scrub()

@@ -1,13 +1,14 @@
 """The memory store in one data folder."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Self, TypeVar
 
 import apsw
@@ -16,6 +17,7 @@ from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.ports import ListPage, ListPlan, SearchHit, SearchPage, SearchPlan, StoreSecrets, UnitOfWork
 from services.memory.domain.reads import ALL, MAX_ANSWER_BYTES, Batch, Selection
 from services.memory.filter import EVERYTHING
+from services.memory.stores.embedded import erasure, swap
 from services.memory.stores.embedded.answer import Answer
 from services.memory.stores.embedded.changes import prepare
 from services.memory.stores.embedded.checkpoint import START_BYTES, Checkpointer
@@ -57,6 +59,7 @@ from services.mesh.errors import BackendUnavailable, DataLoss
 from services.mesh.files import FolderUnusable
 
 _READERS = 2  # a search holds the interpreter for most of its time: with 4, 50 callers at once got a fifth less done
+_REPLACED = "a backup was restored; the service starts again with it"
 _TRIES = 3  # of a search whose rows changed between index and row
 
 Found = TypeVar("Found")
@@ -69,6 +72,7 @@ class EmbeddedMemoryStore(FindingReads):
         """Open the store; blocks for as long as checking and loading take, so use ``open``."""
         with ExitStack() as stack, translated_errors():
             stack.callback(_lock_folder(folder).release)
+            swap.carry_out(folder)
             connection = _Connections(folder / DATABASE_NAME, vfs, stack)
             writing = connection.open()
             check_file(writing, integrity)
@@ -89,6 +93,9 @@ class EmbeddedMemoryStore(FindingReads):
             self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
             stack.callback(self._readers.shutdown)
             self._stack = stack.pop_all()
+        self._path, self._vfs = folder / DATABASE_NAME, vfs
+        self._snapshots, self._counting = 0, Lock()
+        self._retired = False
         self.moving = EmbeddedMover(self)
         self.feed = EmbeddedFeed(self, self._writer.bell)
         self._closed = False
@@ -184,6 +191,50 @@ class EmbeddedMemoryStore(FindingReads):
         with translated_errors():
             await asyncio.wrap_future(self._writer.run_alone(work))
 
+    async def scrub(self) -> None:
+        """Rewrite the file without the bytes of what was erased; writes wait meanwhile. Raises UNAVAILABLE while a snapshot is open."""
+
+        def work(connection: apsw.Connection) -> None:
+            if self._snapshots:
+                raise BackendUnavailable("a backup still reads what was erased; it is tried again", retry_after_s=5.0)
+            erasure.scrub(connection)
+
+        await self.run_alone(work)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[apsw.Connection]:
+        """Yield a connection that sees the state of this moment, to a thread that may block; writes go on beside it."""
+        self._check_open()
+        connection = connect(self._path, self._vfs, read_only=True)
+
+        def begin(_: apsw.Connection) -> None:
+            connection.execute("BEGIN")
+            last_seq(connection)  # the first read fixes what the transaction sees
+            self._count_snapshots(1)
+
+        try:
+            self._writer.run_alone(begin).result()  # never while the file is rewritten
+            try:
+                yield connection
+            finally:
+                self._count_snapshots(-1)
+        finally:
+            connection.close()
+
+    async def retire(self, work: Callable[[apsw.Connection], None]) -> None:
+        """Run *work* as ``run_alone`` does; if it returns, refuse every call from then on, until the folder is opened anew."""
+
+        def last(connection: apsw.Connection) -> None:
+            work(connection)
+            self._writer.refuse(_REPLACED)
+
+        await self.run_alone(last)
+        self._retired = True
+
+    def _count_snapshots(self, change: int) -> None:
+        with self._counting:
+            self._snapshots += change
+
     async def read(self, read: Callable[[apsw.Connection], Found]) -> Found:
         """Run *read* on a connection that cannot write, on a thread."""
         return await self._read(read)
@@ -198,6 +249,8 @@ class EmbeddedMemoryStore(FindingReads):
     def _check_open(self) -> None:
         if self._closed:
             raise BackendUnavailable("the memory store is closed")
+        if self._retired:
+            raise BackendUnavailable(_REPLACED, retry_after_s=2.0)
 
     def _with_connection(self, read: Callable[[apsw.Connection], Found]) -> Found:
         connection = self._idle.get()

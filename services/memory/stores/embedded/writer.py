@@ -95,6 +95,10 @@ class GroupWriter:
         """Queue *work* that allows no transaction, such as a rewrite of the file, between two commits."""
         return self._executor.submit(work, self._connection)
 
+    def refuse(self, reason: str) -> None:
+        """Take no more writes; for what is run alone."""
+        self._failure = reason
+
     def close(self) -> None:
         """Finish what is queued; nothing may be submitted any more."""
         while self._draining:
