@@ -22,6 +22,7 @@ from services.memory.backends.embedding_service import RETRYABLE, EmbeddingServi
 from services.memory.backends.subject_data import RemoteSubjectData
 from services.memory.domain.audit import AuditLog
 from services.memory.domain.audits import Audits, Recorder, Roles, anchor_hourly
+from services.memory.domain.deleting import DeletionKind, Deletions
 from services.memory.domain.erasure import ANONYMIZE, ERASE, Erasures, SubjectDataKind
 from services.memory.domain.faceting import Facets
 from services.memory.domain.history import History
@@ -83,6 +84,7 @@ class Governing:
     audit_log: AuditLog
     operations: Operations
     erasures: Erasures
+    deletions: Deletions
     quotas: Quotas
     retention: Retention
     subject_data: SubjectData
@@ -115,7 +117,9 @@ def govern(
     ruled = EmbeddedRetention(store)
     retention = Retention(ruled, operations)
     mesh.stack.push_async_callback(stop, asyncio.create_task(retention.run()))
-    runner = OperationRunner(kept, (*own_kinds, RetentionKind(ruled), *kinds), secrets.token_hex(16), started)
+    runner = OperationRunner(
+        kept, (*own_kinds, RetentionKind(ruled), DeletionKind(store.deleting), *kinds), secrets.token_hex(16), started
+    )
     mesh.stack.push_async_callback(runner.close)
     return Governing(
         calls=RecordedCalls(recorder),
@@ -123,6 +127,7 @@ def govern(
         audit_log=log,
         operations=operations,
         erasures=Erasures(operations, roles),
+        deletions=Deletions(store.deleting, operations),
         quotas=Quotas(EmbeddedQuotas(store), roles),
         retention=retention,
         subject_data=subject_data,
@@ -156,6 +161,7 @@ def service(
         related=Related(store, embedder),
         exports=Exports(store.moving, store.secrets.token_key),
         imports=Imports(store.moving, store.secrets.id_key, embedder),
+        deletions=governing.deletions if governing else None,
         watches=Watches(store.feed, store.secrets.token_key, leaving or asyncio.Event()),
     )
     memory = servicer(use_cases)

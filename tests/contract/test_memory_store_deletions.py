@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from services.memory.domain.audit import Act
 from services.memory.domain.deletions import DeletionPlan
@@ -57,7 +58,7 @@ async def test_deletion_goes_batch_by_batch_and_counts_all_of_them(store: Memory
 
 
 async def test_deletion_spares_what_others_own_however_visible(store: MemoryStore) -> None:
-    nurses = {"access_level": ROLE, "reader_roles": ("NURSE",)}
+    nurses: dict[str, Any] = {"access_level": ROLE, "reader_roles": ("NURSE",)}
     await fill(store, creation("public", owner="bob", access_level=PUBLIC), creation("shared", owner="bob", **nurses))
     wanted = DeletionPlan("nina", parse("revision > 0"), LATER)
 

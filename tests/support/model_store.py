@@ -42,6 +42,7 @@ from services.memory.domain.revisions import RevisionPage, RevisionPlan
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, MemoryBoxError
 from tests.support.filters import interpret
+from tests.support.model_deletions import ModelDeleter
 from tests.support.model_facets import count_values
 from tests.support.model_feed import ModelFeed
 from tests.support.model_history import find_revision, may_read, revision_page, seen_states, state_at
@@ -79,6 +80,7 @@ class ModelMemoryStore:
         self.secrets = StoreSecrets(secrets.token_bytes(32), secrets.token_bytes(32))
         self.moving = ModelMover(self)
         self.feed = ModelFeed(self)
+        self.deleting = ModelDeleter(self)
 
     async def close(self) -> None:
         """Nothing to give back."""

@@ -179,8 +179,13 @@ class Operations:
         self._started = started
         self._clock = clock
 
-    async def start(self, caller: Caller, kind: str, request: Json, request_id: str = "") -> Operation:
-        """Begin an operation of *kind*; the same caller's same *request_id* begins it once. Raises ``RequestIdReused``."""
+    async def start(
+        self, caller: Caller, kind: str, request: Json, request_id: str = "", context: Json | None = None
+    ) -> Operation:
+        """Begin an operation of *kind*; the same caller's same *request_id* begins it once. Raises ``RequestIdReused``.
+
+        *context* is kept with the request, but does not make it another one.
+        """
         drafts.check_request_id(request_id)
         now = self._clock()
         digest = self._digest("request", kind, orjson.dumps(request, option=orjson.OPT_SORT_KEYS).decode())
@@ -188,7 +193,7 @@ class Operations:
             operation_id=new_memory_id(now),
             kind=kind,
             starter=self._starter(caller),
-            request={**request, "digest": digest},
+            request={**request, **(context or {}), "digest": digest},
             created_at=now,
             updated_at=now,
             due_at=now,
@@ -199,6 +204,12 @@ class Operations:
             raise RequestIdReused("the request id was used before with another request; use a new one")
         self._started.set()
         return kept
+
+    def done(self, caller: Caller, kind: str, result: Json) -> Operation:
+        """Return an operation that was over at once; nobody needs to ask for it again, so it is not kept."""
+        now = self._clock()
+        made = Operation(new_memory_id(now), kind, self._starter(caller), {}, now, now, now)
+        return replace(made, state=OperationState.SUCCEEDED, cursor={}, result=result)
 
     async def get(self, caller: Caller, operation_id: str) -> Operation:
         """Return one's own operation; operators: any. Raises ``OperationNotFound``."""
@@ -344,4 +355,7 @@ class OperationRunner:
         await self._end(replace(operation, fault=fault), OperationState.FAILED)
 
     async def _end(self, operation: Operation, state: OperationState) -> Operation | None:
-        return await self._store.save(replace(operation, state=state, updated_at=self._clock()), self._holder, None)
+        # What was asked may name people and say what they wrote; from here on only its digest is needed.
+        request = {"digest": operation.request["digest"]}
+        over = replace(operation, state=state, request=request, updated_at=self._clock())
+        return await self._store.save(over, self._holder, None)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from services.memory.domain.audit import Act, current_act
+from services.memory.domain.deletions import DeletingStore
 from services.memory.domain.facets import FacetReader
 from services.memory.domain.feed import FeedStore
 from services.memory.domain.lineage import LineageReader
@@ -201,6 +202,11 @@ class MemoryStore(BatchReader, FacetReader, LineageReader, RevisionReader, Proto
     @property
     def feed(self) -> FeedStore:
         """Tells what changed."""
+        ...
+
+    @property
+    def deleting(self) -> DeletingStore:
+        """Deletes the caller's own by the batch."""
         ...
 
     async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:

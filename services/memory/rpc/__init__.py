@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from memorybox.memory.v1 import memory_service_pb2_grpc as pb_grpc
 from services.memory.domain.batch_searches import BatchSearches
+from services.memory.domain.deleting import Deletions
 from services.memory.domain.faceting import Facets
 from services.memory.domain.history import History
 from services.memory.domain.importing import Imports
@@ -14,6 +15,7 @@ from services.memory.domain.related import Related
 from services.memory.domain.searches import Searches
 from services.memory.domain.superseding import Superseding
 from services.memory.domain.watching import Watches
+from services.memory.rpc.deleting import DeletingRpcs
 from services.memory.rpc.facets import FacetRpcs
 from services.memory.rpc.finding import FindingRpcs
 from services.memory.rpc.history import HistoryRpcs
@@ -38,6 +40,7 @@ class MemoryUseCases:
     exports: Exports
     imports: Imports
     watches: Watches
+    deletions: Deletions | None = None
 
 
 class MemoryServicer(
@@ -47,6 +50,7 @@ class MemoryServicer(
     ReadingRpcs,
     FacetRpcs,
     FindingRpcs,
+    DeletingRpcs,
     MovingRpcs,
     WatchingRpcs,
     pb_grpc.MemoryServiceServicer,
@@ -64,4 +68,5 @@ class MemoryServicer(
         self._related = use_cases.related
         self._exports = use_cases.exports
         self._imports = use_cases.imports
+        self._deletions = use_cases.deletions
         self._watches = use_cases.watches

@@ -12,6 +12,7 @@ from google.rpc import code_pb2, error_details_pb2
 from memorybox.governance.v1 import governance_pb2
 from memorybox.governance.v1 import operation_service_pb2 as pb
 from memorybox.governance.v1 import operation_service_pb2_grpc as pb_grpc
+from memorybox.memory.v1 import memory_service_pb2
 from services.memory.domain.operations import Fault, Operation, Operations, OperationState
 from services.mesh.errors import InvalidInput, Violation
 from services.mesh.interceptors import caller
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 RESULTS: Mapping[str, type[Message]] = {
     "EraseOwner": governance_pb2.SubjectDataReceipt,
     "AnonymizeOwner": governance_pb2.SubjectDataReceipt,
+    "DeleteMemories": memory_service_pb2.DeleteMemoriesResult,
 }
 _CANCELLED = Fault("CANCELLED", "OPERATION_CANCELLED", "the operation was cancelled")
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from opentelemetry.trace import SpanKind, StatusCode
 
+from services.memory.domain.deletions import DeletingStore
 from services.memory.domain.facets import FacetCounts, FacetPlan
 from services.memory.domain.feed import FeedStore
 from services.memory.domain.lineage import MAX_KIN, MAX_KIN_BYTES, Lineage
@@ -52,6 +53,11 @@ class TracedMemoryStore:
     def feed(self) -> FeedStore:
         """The wrapped store's."""
         return self._store.feed
+
+    @property
+    def deleting(self) -> DeletingStore:
+        """The wrapped store's."""
+        return self._store.deleting
 
     async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
         """Pass on."""

@@ -57,17 +57,17 @@ def _meaning(plan: DeletionPlan) -> tuple[str, Bindings]:
 def _delete(ground: Ground, plan: DeletionPlan, docs: list[int], operation_id: str, act: Act) -> int:
     """Delete those of *docs* that are still meant; return how many the operation has deleted."""
     condition, bindings = _meaning(plan)
-    rows = ground.connection.execute(
-        _STILL.format(filter=condition), bindings | {"docs": orjson.dumps(docs).decode()}
-    ).fetchall()
-    for (memory_id,) in rows:
+    chosen = bindings | {"docs": orjson.dumps(docs).decode()}
+    rows: list[tuple[str]] = ground.connection.execute(_STILL.format(filter=condition), chosen).fetchall()
+    memory_ids = [memory_id for (memory_id,) in rows]
+    for memory_id in memory_ids:
         stored = read_by_id(ground.connection, memory_id)
         assert stored is not None  # noqa: S101  # its row was just read
         hidden = ground.changes.hide(stored, max(plan.now, stored.memory.updated_at), "DELETED").index_change
         ground.index_changes.extend([hidden] if hidden else [])
-    if rows:
-        ground.audit.append([Entry(act, "OK", tuple(Touched(memory_id, plan.owner) for (memory_id,) in rows))])
-    return _tally(ground.connection, operation_id, len(rows))
+    if memory_ids:
+        ground.audit.append([Entry(act, "OK", tuple(Touched(memory_id, plan.owner) for memory_id in memory_ids))])
+    return _tally(ground.connection, operation_id, len(memory_ids))
 
 
 def _tally(connection: apsw.Connection, operation_id: str, number: int) -> int:

@@ -38,6 +38,10 @@ _GIVEN_AWAY = """
 _DEPENDENT = ("vectors", "parts", "terms", "revisions", "parents")
 _OWN = {"imports": "owner_user", "owner_quotas": "owner_user", "owner_usage": "owner_user", "audit_people": "user"}
 _COUNTED = {"memories": "owner_user", "imports": "owner_user", "audit_people": "user"}
+_STOP_DELETIONS = """
+  UPDATE operations SET state = 'CANCELLED', request = json_object('digest', request ->> '$.digest'), lease_holder = '', lease_until = 0
+  WHERE request ->> '$.user' = ?
+"""
 _TRUNCATIONS = 3
 
 Row = tuple[Any, ...]
@@ -166,6 +170,7 @@ def _partition(owner: str, row: Row) -> PartitionKey:
 def _forget(ground: Ground, owner: str, tally: _Tally) -> None:
     """Erase what is kept of *owner* beside memories, and their name from the partitions."""
     connection = ground.connection
+    _stop_deletions(connection, owner)
     for table, column in _OWN.items():
         connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (owner,))  # noqa: S608  # constants
         if table in _COUNTED:
@@ -174,6 +179,11 @@ def _forget(ground: Ground, owner: str, tally: _Tally) -> None:
         row[0] for row in connection.execute("SELECT partition_id FROM partitions WHERE owner_user = ?", (owner,))
     ]
     _drop_partitions(ground, [number for number in partitions if number])
+
+
+def _stop_deletions(connection: apsw.Connection, owner: str) -> None:
+    """End the deletions that *owner* began, taking the lease from whoever works on them, and forget what they were to delete."""
+    connection.execute(_STOP_DELETIONS, (owner,))
 
 
 def _drop_partitions(ground: Ground, partitions: Sequence[int]) -> None:

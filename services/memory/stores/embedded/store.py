@@ -32,6 +32,7 @@ from services.memory.stores.embedded.database import (
     transaction,
     translated_errors,
 )
+from services.memory.stores.embedded.deletions import EmbeddedDeleter
 from services.memory.stores.embedded.feed import EmbeddedFeed
 from services.memory.stores.embedded.finding import FindingReads
 from services.memory.stores.embedded.history import list_as_of
@@ -98,6 +99,7 @@ class EmbeddedMemoryStore(FindingReads):
         self._retired = False
         self.moving = EmbeddedMover(self)
         self.feed = EmbeddedFeed(self, self._writer.bell)
+        self.deleting = EmbeddedDeleter(self)
         self._closed = False
 
     @classmethod

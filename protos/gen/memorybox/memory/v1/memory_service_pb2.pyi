@@ -1085,26 +1085,62 @@ class DeleteMemoriesRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     ALL_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """An AIP-160 filter; required, unless `all` is set."""
+    """An AIP-160 filter (docs/filter.md); required, unless `all` is set."""
     all: _builtins.bool
-    """Says that every memory of the caller's own is meant."""
+    """Says that every memory of the caller's own is meant. Not with a filter."""
     dry_run: _builtins.bool
-    """Only count."""
+    """Only count, and name the first few."""
+    request_id: _builtins.str
+    """Makes the call repeatable: the same id with the same request returns the first operation. 1 to 128 printable ASCII characters."""
     def __init__(
         self,
         *,
         filter: _builtins.str = ...,
         all: _builtins.bool = ...,
         dry_run: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "dry_run", b"dry_run", "filter", b"filter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "dry_run", b"dry_run", "filter", b"filter", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteMemoriesRequest: _TypeAlias = DeleteMemoriesRequest  # noqa: Y015
+
+@_typing.final
+class DeleteMemoriesResult(_message.Message):
+    """Result of an operation of MemoryService.DeleteMemories."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHED_COUNT_FIELD_NUMBER: _builtins.int
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    SAMPLE_MEMORY_IDS_FIELD_NUMBER: _builtins.int
+    matched_count: _builtins.int
+    """Memories that passed the filter when the operation began, or the dry run was made."""
+    deleted_count: _builtins.int
+    """Memories that were deleted; 0 for a dry run."""
+    @_builtins.property
+    def sample_memory_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a dry run: the first 10 that would be deleted, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        matched_count: _builtins.int = ...,
+        deleted_count: _builtins.int = ...,
+        sample_memory_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "matched_count", b"matched_count", "sample_memory_ids", b"sample_memory_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteMemoriesResult: _TypeAlias = DeleteMemoriesResult  # noqa: Y015
 
 @_typing.final
 class ImportMemoriesRequest(_message.Message):

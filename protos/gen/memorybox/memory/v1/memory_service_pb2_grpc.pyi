@@ -142,7 +142,13 @@ class MemoryServiceStub:
     them. Safe to retry when `request_id` is given. Fails as SupersedeMemory does; then nothing changes.
     """
     DeleteMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteMemoriesRequest, _operations_pb2.Operation]
-    """Deletes the caller's own memories that pass a filter, as an operation; with `dry_run` only counts them.
+    """Deletes the caller's own memories that pass a filter, as an operation whose result is a DeleteMemoriesResult. Safe to retry when `request_id` is
+    given.
+
+    What is deleted is what exists when the operation begins and still passes the filter at its turn, each as DeleteMemory does it, in batches;
+    it can be undeleted. Progress is in the operation's metadata; CancelOperation stops it before the next batch. Nobody, governors included,
+    deletes what is another owner's. With `dry_run` the operation is done at once and not kept: it says what would be deleted. Fails with
+    INVALID_ARGUMENT (`INVALID_INPUT`: neither a filter nor `all`, or both; `INVALID_FILTER`; `REQUEST_ID_REUSED`).
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -296,7 +302,13 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     them. Safe to retry when `request_id` is given. Fails as SupersedeMemory does; then nothing changes.
     """
     DeleteMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteMemoriesRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """Deletes the caller's own memories that pass a filter, as an operation; with `dry_run` only counts them.
+    """Deletes the caller's own memories that pass a filter, as an operation whose result is a DeleteMemoriesResult. Safe to retry when `request_id` is
+    given.
+
+    What is deleted is what exists when the operation begins and still passes the filter at its turn, each as DeleteMemory does it, in batches;
+    it can be undeleted. Progress is in the operation's metadata; CancelOperation stops it before the next batch. Nobody, governors included,
+    deletes what is another owner's. With `dry_run` the operation is done at once and not kept: it says what would be deleted. Fails with
+    INVALID_ARGUMENT (`INVALID_INPUT`: neither a filter nor `all`, or both; `INVALID_FILTER`; `REQUEST_ID_REUSED`).
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -567,7 +579,13 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.DeleteMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """Deletes the caller's own memories that pass a filter, as an operation; with `dry_run` only counts them.
+        """Deletes the caller's own memories that pass a filter, as an operation whose result is a DeleteMemoriesResult. Safe to retry when `request_id` is
+        given.
+
+        What is deleted is what exists when the operation begins and still passes the filter at its turn, each as DeleteMemory does it, in batches;
+        it can be undeleted. Progress is in the operation's metadata; CancelOperation stops it before the next batch. Nobody, governors included,
+        deletes what is another owner's. With `dry_run` the operation is done at once and not kept: it says what would be deleted. Fails with
+        INVALID_ARGUMENT (`INVALID_INPUT`: neither a filter nor `all`, or both; `INVALID_FILTER`; `REQUEST_ID_REUSED`).
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
