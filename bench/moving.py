@@ -48,11 +48,13 @@ class NoEmbedder:
     def __init__(self, dimension: int) -> None:
         self._space = EmbeddingSpace(f"bench@1/{dimension}/none/none", dimension, 0.5)
 
-    async def active_space(self) -> EmbeddingSpace:
+    async def spaces(self) -> Sequence[EmbeddingSpace]:
         """Return the one space."""
-        return self._space
+        return (self._space,)
 
-    async def embed(self, texts: Sequence[str], kind: InputKind) -> tuple[EmbeddingSpace, list[Embedding]]:
+    async def embed(
+        self, texts: Sequence[str], kind: InputKind, space: str = ""
+    ) -> tuple[EmbeddingSpace, list[Embedding]]:
         """Refuse: a vector was not taken over."""
         raise AssertionError(f"{len(texts)} contents came without a {kind} vector")
 

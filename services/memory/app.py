@@ -18,8 +18,9 @@ from memorybox.governance.v1 import (
 )
 from memorybox.memory.v1 import memory_service_pb2, memory_service_pb2_grpc
 from services.memory.access import ACCESS
-from services.memory.backends.embedding_service import RETRYABLE, EmbeddingServiceEmbedder
+from services.memory.backends.embedding_service import RETRYABLE, EmbeddingServiceModels
 from services.memory.backends.subject_data import RemoteSubjectData
+from services.memory.domain.active_space import ActiveSpaceEmbedder
 from services.memory.domain.audit import AuditLog
 from services.memory.domain.audits import Audits, Recorder, Roles, anchor_hourly
 from services.memory.domain.deleting import DeletionKind, Deletions
@@ -30,9 +31,10 @@ from services.memory.domain.importing import Imports
 from services.memory.domain.memories import Memories
 from services.memory.domain.moving import Exports
 from services.memory.domain.operations import OperationKind, OperationRunner, Operations
-from services.memory.domain.ports import Embedder, MemoryStore
+from services.memory.domain.ports import EmbeddingModels, MemoryStore
 from services.memory.domain.quotas import Quotas
 from services.memory.domain.reading import Reading
+from services.memory.domain.reembedding import Reembedding, ReembeddingKind
 from services.memory.domain.related import Related
 from services.memory.domain.retention import Retention, RetentionKind
 from services.memory.domain.searches import Searches
@@ -59,8 +61,9 @@ async def build(mesh: Mesh, settings: Settings) -> Service:
     """Wire the memory service."""
     kept = await open_store(mesh, settings)
     store = TracedMemoryStore(kept, mesh.telemetry)
-    embedder: Embedder = EmbeddingServiceEmbedder(mesh.channel("embedding", retryable=RETRYABLE))
-    return service(store, embedder, govern(mesh, kept, settings), mesh.leaving)
+    models: EmbeddingModels = EmbeddingServiceModels(mesh.channel("embedding", retryable=RETRYABLE))
+    reembedding = ReembeddingKind(kept.spaces, models, settings.reembedding_percent / 100)
+    return service(store, models, govern(mesh, kept, settings, (reembedding,)), mesh.leaving)
 
 
 async def open_store(mesh: Mesh, settings: Settings) -> "EmbeddedMemoryStore":
@@ -142,15 +145,16 @@ async def stop(task: asyncio.Task[None]) -> None:
 
 def service(
     store: MemoryStore,
-    embedder: Embedder,
+    models: EmbeddingModels,
     governing: Governing | None = None,
     leaving: asyncio.Event | None = None,
 ) -> Service:
-    """Return everything that the memory process serves, over *store* and *embedder*; nothing that governs without *governing*.
+    """Return everything that the memory process serves, over *store* and *models*; nothing that governs without *governing*.
 
     *leaving* is set when the process is about to end.
     """
     servicer: Callable[..., Any] = MemoryServicer
+    embedder = ActiveSpaceEmbedder(models, store.spaces)
     use_cases = MemoryUseCases(
         memories=Memories(store, embedder),
         history=History(store, embedder),
@@ -163,6 +167,7 @@ def service(
         imports=Imports(store.moving, store.secrets.id_key, embedder),
         deletions=governing.deletions if governing else None,
         watches=Watches(store.feed, store.secrets.token_key, leaving or asyncio.Event()),
+        reembedding=Reembedding(models, governing.operations) if governing else None,
     )
     memory = servicer(use_cases)
     office: Callable[..., Any] = GovernanceServicer

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.mesh.config import one_of, setting, some_of
+from services.mesh.config import integer, one_of, setting, some_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,12 @@ class Settings:
         default="quick",
         parse=one_of("quick", "full"),
         doc="How stored data are checked at start: `quick`, or `full`, which also compares every index.",
+    )
+    reembedding_percent: int = setting(
+        "MEMORYBOX_REEMBEDDING_PERCENT",
+        default=50,
+        parse=integer(5, 100),
+        doc="How much of its time a re-embedding may keep the embedding service busy, in percent; it rests in between.",
     )
     subject_services: tuple[str, ...] = setting(
         "MEMORYBOX_SUBJECT_SERVICES",

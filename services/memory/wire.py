@@ -114,6 +114,7 @@ def memory_to_proto(memory: Memory, embedding: Embedding | None = None) -> pb.Me
         message.source.CopyFrom(pb.Source(uri=source.uri, kind=source.kind, parent_memory_ids=source.parent_memory_ids))
     if embedding is not None:
         message.embedding.extend(embedding.vector.tolist())
+        message.embedding_space = embedding.space  # of which the memory itself may say so a little later
     return message
 
 

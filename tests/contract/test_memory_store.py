@@ -206,15 +206,6 @@ async def test_replace_keeps_vector_and_terms_when_the_content_stays(store: Memo
     assert np.array_equal((await store.get_embedding(ANN, "m", NOW)).vector, vector(1, 2, 3).vector)
 
 
-async def test_replace_can_move_a_memory_to_another_space(store: MemoryStore) -> None:
-    (created,) = await apply(store, ANN, creation("m"))
-
-    await apply(store, ANN, revised(created, vector(1, 0, space="model-b")))
-
-    assert await found(store, ANN, vector_search(EAST)) == []
-    assert await found(store, ANN, vector_search(vector(1, 0, space="model-b"))) == ["m"]
-
-
 async def test_replace_of_an_older_revision_is_a_mismatch(store: MemoryStore) -> None:
     (created,) = await apply(store, ANN, creation("m"))
     await apply(store, ANN, revised(created, content="second"))

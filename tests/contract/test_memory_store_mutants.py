@@ -72,23 +72,6 @@ class GlobalStatistics(ModelMemoryStore):
         return replace(page, hits=tuple(replace(hit, rank_score=hit.rank_score * factor) for hit in page.hits))
 
 
-class MixesSpaces(ModelMemoryStore):
-    """Compares vectors of different spaces."""
-
-    async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
-        if plan.embedding is not None:
-            space, kept = plan.embedding.space, self.records
-            self.records = {
-                name: replace(record, embedding=Embedding(space, record.embedding.vector))
-                for name, record in kept.items()
-            }
-            try:
-                return await super().search(caller, plan)
-            finally:
-                self.records = kept
-        return await super().search(caller, plan)
-
-
 class KeepsHalf(ModelMemoryStore):
     """Applies changes one by one, so that a failing unit leaves its first half."""
 
@@ -327,7 +310,6 @@ MUTANTS: list[tuple[type[ModelMemoryStore], Promise]] = [
     (FiltersAfterPaging, isolation.test_other_owners_writes_change_no_list_or_count),
     (GlobalStatistics, _bit_identity),
     (GlobalStatistics, _bit_identity_of_vectors),
-    (MixesSpaces, searching.test_vectors_of_two_spaces_are_never_compared),
     (KeepsHalf, basics.test_unit_of_work_leaves_nothing_when_one_change_fails),
     (CreatesTwice, basics.test_create_answers_with_the_stored_memory_when_repeated),
     (IgnoresSnapshots, basics.test_list_leaves_out_what_was_created_after_its_snapshot),

@@ -98,14 +98,6 @@ async def test_hit_by_words_names_the_part_nearest_to_the_query(store: MemorySto
     assert (by_words.score, by_words.matched_part) == (None, None)
 
 
-async def test_parts_of_another_space_match_nothing(store: MemoryStore) -> None:
-    await fill(store, creation("long", TEXT, embedding=LONG), creation("other", embedding=replace(UP, space="b")))
-
-    (hit,) = (await store.search(ANN, vector_search(replace(UP, space="b")))).hits
-
-    assert (hit.memory.memory_id, hit.matched_part) == ("other", None)
-
-
 async def test_parts_stay_while_the_content_does(store: MemoryStore) -> None:
     (memory,) = await apply(store, ANN, creation("long", TEXT, embedding=LONG))
 

@@ -19,7 +19,7 @@ from services.memory.backends.embedding_service import (
     MAX_TEXTS,
     RETRY_AFTER_S,
     RETRYABLE,
-    EmbeddingServiceEmbedder,
+    EmbeddingServiceModels,
 )
 from services.memory.domain.ports import EmbeddingSpace, EmbeddingUnavailable, InputKind
 from services.mesh.errors import InvalidInput, ResourceExhausted, Violation
@@ -86,33 +86,33 @@ def serving(deployment: Deployment, scripted: Scripted) -> Any:
 
 
 @asynccontextmanager
-async def embedder(deployment: Deployment) -> AsyncIterator[EmbeddingServiceEmbedder]:
+async def embedder(deployment: Deployment) -> AsyncIterator[EmbeddingServiceModels]:
     async with deployment.channel("embedding", "memory", retryable=RETRYABLE) as channel:
-        yield EmbeddingServiceEmbedder(channel)
+        yield EmbeddingServiceModels(channel)
 
 
 @pytest.fixture
-async def pair(deployment: Deployment) -> AsyncIterator[tuple[EmbeddingServiceEmbedder, Scripted]]:
+async def pair(deployment: Deployment) -> AsyncIterator[tuple[EmbeddingServiceModels, Scripted]]:
     """Serve an embedding service and ask it."""
     scripted = Scripted()
     async with serving(deployment, scripted), embedder(deployment) as made:
         yield made, scripted
 
 
-async def embed(made: EmbeddingServiceEmbedder, texts: Sequence[str] = ("tea",)) -> list[list[float]]:
+async def embed(made: EmbeddingServiceModels, texts: Sequence[str] = ("tea",)) -> list[list[float]]:
     space, embeddings = await made.embed(texts, InputKind.DOCUMENT)
     assert space == SPACE
     assert {embedding.space for embedding in embeddings} <= {SPACE.name}
     return [embedding.vector.tolist() for embedding in embeddings]
 
 
-async def unavailable(made: EmbeddingServiceEmbedder) -> EmbeddingUnavailable:
+async def unavailable(made: EmbeddingServiceModels) -> EmbeddingUnavailable:
     with pytest.raises(EmbeddingUnavailable) as refused:
         await made.embed(["tea"], InputKind.QUERY)
     return refused.value
 
 
-async def test_vectors_come_in_the_order_of_their_texts(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:
+async def test_vectors_come_in_the_order_of_their_texts(pair: tuple[EmbeddingServiceModels, Scripted]) -> None:
     made, scripted = pair
 
     assert await embed(made, ["a", "bb", "ccc"]) == [[1, 97], [2, 98], [3, 99]]
@@ -120,14 +120,14 @@ async def test_vectors_come_in_the_order_of_their_texts(pair: tuple[EmbeddingSer
     assert scripted.callers == ["service:memory"]
 
 
-async def test_vectors_are_float32(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:
+async def test_vectors_are_float32(pair: tuple[EmbeddingServiceModels, Scripted]) -> None:
     _, (embedding,) = await pair[0].embed(["a"], InputKind.QUERY)
 
     assert embedding.vector.dtype == np.float32
     assert pair[1].requests[0].input_kind == pb.EmbedTextsRequest.QUERY
 
 
-async def test_parts_of_long_texts_come_with_their_places(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:
+async def test_parts_of_long_texts_come_with_their_places(pair: tuple[EmbeddingServiceModels, Scripted]) -> None:
     _, (short, long) = await pair[0].embed(["tea", "東京\nb"], InputKind.DOCUMENT)
 
     assert short.parts == ()
@@ -138,13 +138,13 @@ async def test_parts_of_long_texts_come_with_their_places(pair: tuple[EmbeddingS
     assert {part.vector.dtype for part in long.parts} == {np.dtype(np.float32)}
 
 
-async def test_queries_have_no_parts(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:
+async def test_queries_have_no_parts(pair: tuple[EmbeddingServiceModels, Scripted]) -> None:
     _, (query,) = await pair[0].embed(["tea\nor coffee"], InputKind.QUERY)
 
     assert query.parts == ()
 
 
-async def test_many_texts_are_asked_for_in_requests_that_fit(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:
+async def test_many_texts_are_asked_for_in_requests_that_fit(pair: tuple[EmbeddingServiceModels, Scripted]) -> None:
     made, scripted = pair
     texts = [chr(97 + number % 26) * (number + 1) for number in range(600)]
     big = ["x" * (MAX_BYTES // 2), "y" * (MAX_BYTES // 2), "z" * (MAX_BYTES // 2)]
@@ -156,23 +156,23 @@ async def test_many_texts_are_asked_for_in_requests_that_fit(pair: tuple[Embeddi
     assert sorted(len(request.texts) for request in scripted.requests) == [1, 2]
 
 
-async def test_active_space_is_asked_for_once(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:
+async def test_spaces_are_asked_for_once(pair: tuple[EmbeddingServiceModels, Scripted]) -> None:
     made, scripted = pair
 
-    assert [await made.active_space() for _ in range(3)] == [SPACE] * 3
+    assert [await made.spaces() for _ in range(3)] == [(SPACE,)] * 3
     assert scripted.listings == 1
 
 
-async def test_service_without_a_model_is_unavailable(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:
+async def test_service_without_a_model_is_unavailable(pair: tuple[EmbeddingServiceModels, Scripted]) -> None:
     made, scripted = pair
     scripted.models = []
 
     with pytest.raises(EmbeddingUnavailable):
-        await made.active_space()
+        await made.spaces()
 
 
 async def test_space_that_changes_within_one_request_is_unavailable(
-    pair: tuple[EmbeddingServiceEmbedder, Scripted],
+    pair: tuple[EmbeddingServiceModels, Scripted],
 ) -> None:
     made, scripted = pair
     scripted.models = [MODEL, embedding_pb2.EmbeddingModel(space="other", dimension=2)]
@@ -181,7 +181,7 @@ async def test_space_that_changes_within_one_request_is_unavailable(
         await made.embed(["a"] * (MAX_TEXTS + 1), InputKind.DOCUMENT)
 
 
-async def test_full_queue_is_unavailable_with_its_own_advice(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:
+async def test_full_queue_is_unavailable_with_its_own_advice(pair: tuple[EmbeddingServiceModels, Scripted]) -> None:
     made, scripted = pair
     scripted.error = ResourceExhausted("full", retry_after_s=7.0)
 
@@ -190,14 +190,14 @@ async def test_full_queue_is_unavailable_with_its_own_advice(pair: tuple[Embeddi
     assert (refused.retry_after_s, "full" in refused.message) == (7.0, False)
 
 
-async def test_unexpected_failure_is_unavailable_with_advice(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:
+async def test_unexpected_failure_is_unavailable_with_advice(pair: tuple[EmbeddingServiceModels, Scripted]) -> None:
     made, scripted = pair
     scripted.error = RuntimeError("planted")
 
     assert (await unavailable(made)).retry_after_s == RETRY_AFTER_S
 
 
-async def test_wrong_text_stays_the_callers_fault(pair: tuple[EmbeddingServiceEmbedder, Scripted]) -> None:
+async def test_wrong_text_stays_the_callers_fault(pair: tuple[EmbeddingServiceModels, Scripted]) -> None:
     made, scripted = pair
     scripted.error = InvalidInput("wrong", violations=[Violation("texts[0]", "is wrong")])
 
@@ -206,7 +206,7 @@ async def test_wrong_text_stays_the_callers_fault(pair: tuple[EmbeddingServiceEm
 
 
 async def test_hanging_service_is_unavailable_long_before_a_callers_patience_ends(
-    pair: tuple[EmbeddingServiceEmbedder, Scripted],
+    pair: tuple[EmbeddingServiceModels, Scripted],
 ) -> None:
     made, scripted = pair
     scripted.hanging = True

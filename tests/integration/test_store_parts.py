@@ -105,7 +105,12 @@ async def test_parts_go_with_their_content(store: EmbeddedMemoryStore, tmp_path:
 async def test_broken_part_is_named(tmp_path: Path, fault: str) -> None:
     store = await EmbeddedMemoryStore.open(tmp_path)
     directions = unit(np.random.default_rng(6).standard_normal((5, 8)))
-    await apply(store, ANN, creation("whole"), creation("m", embedding=embedding(directions)))
+    await apply(
+        store,
+        ANN,
+        creation("whole", embedding=embedding(directions[:1])),
+        creation("m", embedding=embedding(directions)),
+    )
     await store.close()
     connection = apsw.Connection(str(tmp_path / DATABASE_NAME))
     connection.execute(fault)

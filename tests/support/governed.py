@@ -24,7 +24,7 @@ from services.memory.settings import Settings
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.mesh.config import load
 from tests.support.clients import CALL_S, Deployment, Pairs
-from tests.support.memory import World, memory_world
+from tests.support.memory import FakeEmbedder, World, memory_world
 
 GOVERNOR = "MEMORYBOX_GOVERNOR"
 OPERATOR = "MEMORYBOX_OPERATOR"
@@ -89,9 +89,14 @@ class GovernedWorld:
 
 @asynccontextmanager
 async def governed_world(
-    deployment: Deployment, store: EmbeddedMemoryStore, kinds: Sequence[OperationKind] = (), **environ: str
+    deployment: Deployment,
+    store: EmbeddedMemoryStore,
+    kinds: Sequence[OperationKind] = (),
+    embedder: FakeEmbedder | None = None,
+    **environ: str,
 ) -> AsyncIterator[GovernedWorld]:
     """Serve the memory service over *store* with everything that governs."""
     settings = load(Settings, environ)
-    async with memory_world(deployment, store, lambda mesh: govern(mesh, store, settings, kinds)) as world:
+    governed = partial(govern, store=store, settings=settings, kinds=kinds)
+    async with memory_world(deployment, store, governed, embedder) as world:
         yield GovernedWorld(world, deployment)

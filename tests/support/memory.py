@@ -13,6 +13,7 @@ from memorybox.memory.v1 import memory_pb2, search_pb2
 from memorybox.memory.v1 import memory_service_pb2 as pb
 from memorybox.memory.v1 import memory_service_pb2_grpc as pb_grpc
 from services.memory.app import Governing, service
+from services.memory.domain.active_space import find_space
 from services.memory.domain.keyword import tokenize
 from services.memory.domain.memory import Embedding
 from services.memory.domain.ports import EmbeddingSpace, EmbeddingUnavailable, InputKind, MemoryStore
@@ -22,38 +23,52 @@ from tests.support.clients import CALL_S, Deployment, Pairs, Running, plain_chan
 
 DIMENSION = 32
 SPACE = EmbeddingSpace("fake@1/32/words/none", DIMENSION, 0.5)
+NEXT_SPACE = EmbeddingSpace("fake@2/48/words/none", 48, 0.4)
 RETRY_S = 1.5
 
 
 class FakeEmbedder:
-    """Gives texts with the same words near vectors: each word has its own direction. ``down`` makes it unavailable."""
+    """Gives texts with the same words near vectors: each word has its own direction. ``down`` makes it unavailable.
+
+    ``served`` are its spaces, the one for new vectors first.
+    """
 
     def __init__(self) -> None:
         self.down = False
+        self.served = [SPACE]
         self.asked: list[tuple[tuple[str, ...], InputKind]] = []
 
     async def active_space(self) -> EmbeddingSpace:
-        """Return the one space."""
+        """Return the first space."""
         self._check()
-        return SPACE
+        return self.served[0]
 
-    async def embed(self, texts: Sequence[str], kind: InputKind) -> tuple[EmbeddingSpace, list[Embedding]]:
+    async def spaces(self) -> Sequence[EmbeddingSpace]:
+        """Return all spaces."""
+        self._check()
+        return tuple(self.served)
+
+    async def embed(
+        self, texts: Sequence[str], kind: InputKind, space: str = ""
+    ) -> tuple[EmbeddingSpace, list[Embedding]]:
         """Return one vector per text."""
         self._check()
         self.asked.append((tuple(texts), kind))
-        return SPACE, [Embedding(SPACE.name, vector_of(text)) for text in texts]
+        found = find_space(self.served, space)
+        return found, [Embedding(found.name, vector_of(text, found)) for text in texts]
 
     def _check(self) -> None:
         if self.down:
             raise EmbeddingUnavailable("the embedding service does not answer; try again", retry_after_s=RETRY_S)
 
 
-def vector_of(text: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Return the sum of the directions of the words of *text*, length 1."""
-    total = np.zeros(DIMENSION)
+def vector_of(text: str, space: EmbeddingSpace = SPACE) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Return the sum of the directions that the words of *text* have in *space*, length 1."""
+    total = np.zeros(space.dimension)
+    key = "" if space == SPACE else space.name
     for word in tokenize(text[:1000]) or [text[:1000]]:
-        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
-        total += np.random.default_rng(seed).standard_normal(DIMENSION)
+        seed = int.from_bytes(hashlib.sha256((key + word).encode()).digest()[:8], "big")
+        total += np.random.default_rng(seed).standard_normal(space.dimension)
     return (total / np.linalg.norm(total)).astype(np.float32)
 
 
@@ -121,10 +136,13 @@ class World:
 
 @asynccontextmanager
 async def memory_world(
-    deployment: Deployment, store: MemoryStore, governed: Callable[[Mesh], Governing] | None = None
+    deployment: Deployment,
+    store: MemoryStore,
+    governed: Callable[[Mesh], Governing] | None = None,
+    embedder: FakeEmbedder | None = None,
 ) -> AsyncIterator[World]:
     """Serve the memory service over *store* and a fake embedder; nothing of governance without *governed*."""
-    embedder = FakeEmbedder()
+    embedder = embedder or FakeEmbedder()
 
     def build(mesh: Mesh) -> Service:
         return service(TracedMemoryStore(store, mesh.telemetry), embedder, governed(mesh) if governed else None)

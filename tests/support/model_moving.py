@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.memory.domain.ports import Create
+from services.memory.domain.spaces import SpaceMoved
 from services.memory.domain.transfer import (
     MAX_REFUSALS,
     ExportChunk,
@@ -61,6 +62,8 @@ class ModelMover:
                     refusals.append(item)
                 else:
                     self._keep(caller, item)
+            except SpaceMoved:
+                raise
             except MemoryBoxError as error:
                 refusals.append(refusal_of(index, error))
         done = ImportProgress(

@@ -39,6 +39,7 @@ from services.memory.domain.ports import (
 )
 from services.memory.domain.reads import ALL, MAX_ANSWER_BYTES, Batch, Selection
 from services.memory.domain.revisions import RevisionPage, RevisionPlan
+from services.memory.domain.spaces import SpaceMoved
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, MemoryBoxError
 from tests.support.filters import interpret
@@ -48,6 +49,7 @@ from tests.support.model_feed import ModelFeed
 from tests.support.model_history import find_revision, may_read, revision_page, seen_states, state_at
 from tests.support.model_lineage import is_parent, kin
 from tests.support.model_moving import ModelMover
+from tests.support.model_spaces import ModelSpaces
 
 AGELESS = datetime.max.replace(tzinfo=UTC)  # minus a creation time: a sort key with the youngest first
 
@@ -80,6 +82,7 @@ class ModelMemoryStore:
         self.secrets = StoreSecrets(secrets.token_bytes(32), secrets.token_bytes(32))
         self.moving = ModelMover(self)
         self.feed = ModelFeed(self)
+        self.spaces = ModelSpaces(self)
         self.deleting = ModelDeleter(self)
 
     async def close(self) -> None:
@@ -136,10 +139,11 @@ class ModelMemoryStore:
         known = self.records.get(memory.memory_id)
         if known is not None:
             return repeated(change, known)
+        embedding = self.spaces.placed(change.embedding)
         self._check_external_id(memory)
-        self._check_vector(change.embedding)
+        self._check_vector(embedding)
         self.seq += 1
-        self.records[memory.memory_id] = Record(memory, change.embedding, change.request_hash, self.seq)
+        self.records[memory.memory_id] = Record(memory, embedding, change.request_hash, self.seq)
         return memory
 
     def _replace(self, caller: Caller, change: Replace) -> Memory:
@@ -149,7 +153,7 @@ class ModelMemoryStore:
         if change.memory.owner_user != caller.user:
             raise NotOwner("still yours")
         self._check_external_id(change.memory)
-        embedding = change.embedding or record.embedding
+        embedding = self.spaces.placed(change.embedding) if change.embedding else record.embedding
         self._check_vector(embedding)
         self.seq += 1
         self._keep_state(record.memory)
@@ -283,6 +287,9 @@ class ModelMemoryStore:
         return ListPage(tuple(page), len(page) < len(rows), snapshot)
 
     async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
+        active = self.spaces.shown.active
+        if plan.embedding is not None and active not in ("", plan.embedding.space):
+            raise SpaceMoved(plan.embedding.space, active)
         existing = self._all_visible(caller, plan.now, plan.snapshot)
         eligible = [record for record in existing if is_meant(record.memory, plan)]
         if plan.embedding is not None and any(record.embedding.space == plan.embedding.space for record in eligible):

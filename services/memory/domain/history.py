@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from services.memory.domain.active_space import apply
 from services.memory.domain.memories import (
     DEFAULT_PAGE,
     MAX_PAGE,
@@ -88,5 +89,6 @@ class History:
         embedding = None
         if former.content != current.content:
             _, (embedding,) = await self._embedder.embed([former.content], InputKind.DOCUMENT)
-        (memory,) = await self._store.apply(UnitOfWork(caller, (Replace(restored, embedding),)))
+        work = UnitOfWork(caller, (Replace(restored, embedding),))
+        (memory,) = await apply(self._store, self._embedder, work)
         return memory

@@ -10,12 +10,14 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from services.memory.domain import draft as drafts
+from services.memory.domain.active_space import ATTEMPTS
 from services.memory.domain.draft import Draft
 from services.memory.domain.ids import derived_memory_id
 from services.memory.domain.memories import utc_now
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.moving import STREAM_LIFE
 from services.memory.domain.ports import Embedder, EmbeddingSpace, InputKind
+from services.memory.domain.spaces import SpaceMoved
 from services.memory.domain.transfer import (
     ImportChunk,
     ImportConflict,
@@ -155,9 +157,14 @@ class Imports:
 
     async def _keep(self, caller: Caller, import_id: str, pending: _Pending) -> ImportProgress:
         """Commit a chunk, without what another stream of the import committed meanwhile, such as one that broke off a moment ago."""
+        moves = 0
         while pending.items:
             try:
                 return await self._commit(caller, import_id, pending)
+            except SpaceMoved:
+                moves += 1
+                if moves == ATTEMPTS:
+                    raise
             except ImportConflict:
                 progress = await self._store.import_progress(caller, import_id)
                 done = progress.next_index - pending.first_index

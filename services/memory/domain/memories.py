@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from services.memory.domain import draft as drafts
+from services.memory.domain.active_space import apply
 from services.memory.domain.draft import Draft
 from services.memory.domain.ids import derived_memory_id, new_memory_id
 from services.memory.domain.memory import Embedding, EtagMismatch, ExternalIdTaken, Memory, MemoryNotFound
@@ -252,7 +253,7 @@ class Memories:
         return derived_memory_id(self._store.secrets.id_key, caller.user, new.request_id) if new.request_id else None
 
     async def _apply(self, caller: Caller, change: Change) -> Memory:
-        (memory,) = await self._store.apply(UnitOfWork(caller, (change,)))
+        (memory,) = await apply(self._store, self._embedder, UnitOfWork(caller, (change,)))
         return memory
 
     async def _embed(self, content: str) -> Embedding:

@@ -99,12 +99,14 @@ class Part:
 class Embedding:
     """A content's pooled vector and the space it lives in; vectors of two spaces are never compared.
 
-    *parts* are those of a content too long for the model to read at once, in order; they may overlap.
+    *parts* are those of a content too long for the model to read at once, in order; they may overlap. *twin* is the same content's
+    embedding in the space that a re-embedding fills.
     """
 
     space: str
     vector: Vector
     parts: tuple[Part, ...] = ()
+    twin: "Embedding | None" = None
 
 
 class MemoryNotFound(NotFound):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import orjson
 
@@ -21,9 +21,9 @@ from services.memory.domain.memory import Json, RequestIdReused
 from services.memory.domain.paging import Pager
 from services.memory.domain.ports import StoreSecrets
 from services.mesh.caller import Caller
-from services.mesh.errors import MemoryBoxError, NotFound
+from services.mesh.errors import FailedPrecondition, MemoryBoxError, NotFound
 
-LEASE_S = 120.0  # longer than any step may last
+LEASE_S = 600.0  # longer than any step may last; a dead process's is not waited for
 POLL_S = 1.0
 CONCURRENT = 4
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
@@ -52,6 +52,12 @@ class OperationNotFound(NotFound):
     """Absent, or started by someone else."""
 
     reason = "OPERATION_NOT_FOUND"
+
+
+class OperationRunning(FailedPrecondition):
+    """There may be one operation of this kind at a time; it is named."""
+
+    reason = "OPERATION_RUNNING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,15 @@ class OperationKind(Protocol):
         ...
 
 
+@runtime_checkable
+class Undoing(Protocol):
+    """A kind that has to put something right when one of its operations is cancelled."""
+
+    async def undo(self, operation: Operation) -> Step | None:
+        """Take back a bit of what the steps did, None when all is; or, where it is too late for that, make the next step."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class OperationPlan:
     """One page, youngest first; *starter* None means everyone's, *before* is the last number of the page before."""
@@ -130,8 +145,11 @@ class OperationPlan:
 class OperationStore(Protocol):
     """Where operations are kept."""
 
-    async def add(self, operation: Operation, request_key: str | None) -> Operation:
-        """Keep a new operation; if there is one of the same *request_key*, return that one."""
+    async def add(self, operation: Operation, request_key: str | None, *, alone: bool = False) -> Operation:
+        """Keep a new operation; if there is one of the same *request_key*, return that one.
+
+        With *alone* raises ``OperationRunning`` if another one of its kind is not over.
+        """
         ...
 
     async def get(self, operation_id: str, starter: str | None) -> Operation:
@@ -180,6 +198,11 @@ class Operations:
         self._clock = clock
 
     async def start(
+        self, caller: Caller, kind: str, request: Json, request_id: str = "", *, alone: bool = False
+    ) -> Operation:
+        """Begin an operation of *kind*; the same caller's same *request_id* begins it once. Raises ``RequestIdReused``.
+
+        With *alone* raises ``OperationRunning`` if another one of *kind* is not over.
         self, caller: Caller, kind: str, request: Json, request_id: str = "", context: Json | None = None
     ) -> Operation:
         """Begin an operation of *kind*; the same caller's same *request_id* begins it once. Raises ``RequestIdReused``.
@@ -199,7 +222,7 @@ class Operations:
             due_at=now,
         )
         request_key = self._digest("request id", kind, caller.user, request_id) if request_id else None
-        kept = await self._store.add(made, request_key)
+        kept = await self._store.add(made, request_key, alone=alone)
         if kept.request["digest"] != digest:
             raise RequestIdReused("the request id was used before with another request; use a new one")
         self._started.set()
@@ -307,18 +330,25 @@ class OperationRunner:
     async def _work(self, operation: Operation) -> None:
         current: Operation | None = operation
         while current is not None and not current.state.is_final:
-            if current.cancelling:
-                current = await self._end(current, OperationState.CANCELLED)
-                continue
             try:
-                step = await self._kinds[current.kind].step(current)
+                step = await self._step(current)
             except MemoryBoxError as error:
                 if error.code in _PASSING:
                     await self._wait(current, error)
                 else:
                     await self._fail(current, Fault(error.code, error.reason, error.message))
                 return
-            current = await self._advance(current, step)
+            if step is None:
+                current = await self._end(current, OperationState.CANCELLED)
+            else:
+                current = await self._advance(current, step)
+
+    async def _step(self, operation: Operation) -> Step | None:
+        """Make the next step, None when the operation was cancelled and nothing is left to be done about it."""
+        kind = self._kinds[operation.kind]
+        if not operation.cancelling:
+            return await kind.step(operation)
+        return await kind.undo(operation) if isinstance(kind, Undoing) else None
 
     async def _advance(self, operation: Operation, step: Step) -> Operation | None:
         moved = replace(

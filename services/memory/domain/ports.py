@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 from services.memory.domain.audit import Act, current_act
 from services.memory.domain.deletions import DeletingStore
@@ -14,10 +14,11 @@ from services.memory.domain.lineage import LineageReader
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.reads import BatchReader
 from services.memory.domain.revisions import RevisionReader
+from services.memory.domain.spaces import SpaceStore
 from services.memory.domain.transfer import MovingStore
 from services.memory.filter import EVERYTHING, Filter
 from services.mesh.caller import Caller
-from services.mesh.errors import BackendUnavailable
+from services.mesh.errors import BackendUnavailable, FailedPrecondition
 
 
 class SearchMode(StrEnum):
@@ -205,6 +206,8 @@ class MemoryStore(BatchReader, FacetReader, LineageReader, RevisionReader, Proto
         ...
 
     @property
+    def spaces(self) -> SpaceStore:
+        """Knows the embedding space of all comparisons."""
     def deleting(self) -> DeletingStore:
         """Deletes the caller's own by the batch."""
         ...
@@ -213,8 +216,8 @@ class MemoryStore(BatchReader, FacetReader, LineageReader, RevisionReader, Proto
         """Commit *work* durably and return each change's memory as stored; once this returns, every later read sees it.
 
         Raises ``MemoryNotFound`` (not visible to the caller, or deleted), ``NotOwner``, ``EtagMismatch``, ``ExternalIdTaken``,
-        ``RequestIdReused``, or ``InvalidInput`` for a vector that is not of length 1 or of its space's dimension; then nothing of
-        the unit is kept.
+        ``RequestIdReused``, ``SpaceMoved`` for a vector of another space than the active one, or ``InvalidInput`` for one that is
+        not of length 1 or of its space's dimension; then nothing of the unit is kept.
         """
         ...
 
@@ -231,7 +234,7 @@ class MemoryStore(BatchReader, FacetReader, LineageReader, RevisionReader, Proto
         ...
 
     async def search(self, caller: Caller, plan: SearchPlan) -> SearchPage:
-        """Return one page of hits, best first."""
+        """Return one page of hits, best first. Raises ``SpaceMoved`` for a query of another space than the active one."""
         ...
 
 
@@ -258,13 +261,42 @@ class EmbeddingUnavailable(BackendUnavailable):
     reason = "EMBEDDING_UNAVAILABLE"
 
 
+class SpaceNotServed(FailedPrecondition):
+    """The embedding service has no model of the space that is needed; an operator sets it back, or re-embeds."""
+
+    reason = "EMBEDDING_SPACE_NOT_SERVED"
+
+    @classmethod
+    def of(cls, space: str, served: Sequence[str]) -> Self:
+        """Return the error that names *space* and what there is instead."""
+        instead = f"it serves {', '.join(served)}" if served else "it names no other"
+        return cls(f"the embedding service does not serve the space {space}; {instead}", space=space)
+
+
 class Embedder(Protocol):
-    """Turns texts into vectors; implemented over the embedding service."""
+    """Turns texts into vectors of the active space; implemented by ``ActiveSpaceEmbedder``."""
 
     async def active_space(self) -> EmbeddingSpace:
-        """Return the space that new vectors are made in, perhaps as it was a minute ago. Raises ``EmbeddingUnavailable``."""
+        """Return the space that new vectors are made in. Raises ``EmbeddingUnavailable``, ``SpaceNotServed``."""
         ...
 
     async def embed(self, texts: Sequence[str], kind: InputKind) -> tuple[EmbeddingSpace, list[Embedding]]:
-        """Return one embedding per text, in order. Raises ``EmbeddingUnavailable`` with retry advice when no answer comes in time."""
+        """Return one embedding per text, in order. Raises ``SpaceNotServed``, and ``EmbeddingUnavailable`` with retry advice."""
+        ...
+
+
+class EmbeddingModels(Protocol):
+    """Turns texts into vectors of any space that there is a model of; implemented over the embedding service."""
+
+    async def spaces(self) -> Sequence[EmbeddingSpace]:
+        """Return all spaces, the one meant for new vectors first, perhaps as it was a minute ago. Raises ``EmbeddingUnavailable``."""
+        ...
+
+    async def embed(
+        self, texts: Sequence[str], kind: InputKind, space: str = ""
+    ) -> tuple[EmbeddingSpace, list[Embedding]]:
+        """Return one embedding per text, in order, in *space* ('': the first).
+
+        Raises ``SpaceNotServed``, and ``EmbeddingUnavailable`` with retry advice when no answer comes in time.
+        """
         ...

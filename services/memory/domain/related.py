@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.memory.domain.active_space import ATTEMPTS
 from services.memory.domain.memories import bounded, required_id, utc_now
 from services.memory.domain.ports import Embedder, MemoryStore, SearchHit, SearchMode, SearchPlan
 from services.memory.domain.reads import MAX_ANSWER_BYTES
 from services.memory.domain.searches import DEFAULT_TOP_K, MAX_TOP_K
+from services.memory.domain.spaces import SpaceMoved
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, Violation
 
@@ -38,6 +41,12 @@ class Related:
         """
         top_k = bounded("top_k", asked.top_k, DEFAULT_TOP_K, MAX_TOP_K)
         _check(asked)
+        for _ in range(ATTEMPTS - 1):
+            with suppress(SpaceMoved):  # between reading the vector and comparing it
+                return await self._find(caller, asked, top_k)
+        return await self._find(caller, asked, top_k)
+
+    async def _find(self, caller: Caller, asked: Likeness, top_k: int) -> tuple[SearchHit, ...]:
         now = self._clock()
         own = await self._store.get(caller, required_id(asked.memory_id), now)
         embedding = await self._store.get_embedding(caller, asked.memory_id, now)
@@ -59,7 +68,6 @@ class Related:
     async def _threshold(self, asked: Likeness) -> float:
         if asked.min_score is not None:
             return asked.min_score
-        # A memory of a space that is no longer active is compared within its own space, by the threshold of today's.
         return (await self._embedder.active_space()).threshold
 
 

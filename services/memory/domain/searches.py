@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 
 from services.memory.domain import keyword
+from services.memory.domain.active_space import ATTEMPTS
 from services.memory.domain.memories import bounded, utc_now
 from services.memory.domain.memory import Embedding, Json
-from services.memory.domain.paging import Pager
+from services.memory.domain.paging import InvalidPageToken, Pager
 from services.memory.domain.ports import (
     Embedder,
     EmbeddingSpace,
@@ -21,7 +23,9 @@ from services.memory.domain.ports import (
     SearchMode,
     SearchPage,
     SearchPlan,
+    SpaceNotServed,
 )
+from services.memory.domain.spaces import SpaceMoved
 from services.memory.filter import parse
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, Violation
@@ -32,7 +36,8 @@ DEFAULT_TOP_K = 10
 MAX_HITS_A_PAGE = 100
 MAX_HIGHLIGHTS = 16
 KEYWORD_ONLY = (
-    "No vector could be had for the query (the embedding service does not answer); these hits were found by words only."
+    "No vector could be had for the query (the embedding service does not answer, or not in the space of the memories);"
+    " these hits were found by words only."
 )
 ALL_CUT = "Without it no hit's cosine is known, so min_score cut them all; leave it out, or try again."
 
@@ -107,7 +112,13 @@ class Searches:
         self._pager = Pager(store.secrets.token_key)
 
     async def search(self, caller: Caller, search: Search) -> Found:
-        """Return one page. Raises ``InvalidInput``, ``InvalidPageToken``, and in mode VECTOR ``EmbeddingUnavailable``."""
+        """Return one page. Raises ``InvalidInput``, ``InvalidPageToken``, and in mode VECTOR ``EmbeddingUnavailable``, ``SpaceNotServed``."""
+        for _ in range(ATTEMPTS - 1):
+            with suppress(SpaceMoved):  # between embedding the query and comparing it
+                return await self._search(caller, search)
+        return await self._search(caller, search)
+
+    async def _search(self, caller: Caller, search: Search) -> Found:
         _check(search)
         top_k = bounded("top_k", search.top_k, DEFAULT_TOP_K, MAX_TOP_K)
         limit = bounded("page_size", search.page_size, min(top_k, MAX_HITS_A_PAGE), MAX_HITS_A_PAGE)
@@ -158,10 +169,15 @@ class Searches:
             return SearchMode.KEYWORD, None, None
         try:
             space, embedding = await self._embedded(search)
-        except EmbeddingUnavailable:
+        except (EmbeddingUnavailable, SpaceNotServed):
             if search.mode is SearchMode.VECTOR or state:  # a next page cannot change its ranking
                 raise
             return SearchMode.KEYWORD, None, None
+        if state and state["space"] != space.name:
+            raise InvalidPageToken(
+                "the memories were embedded anew since the first page; search again",
+                violations=[Violation("page_token", "must be of a search since the memories were embedded anew")],
+            )
         return search.mode, space, embedding
 
     async def _embedded(self, search: Search) -> tuple[EmbeddingSpace, Embedding]:
@@ -176,8 +192,13 @@ class Searches:
         if not page.more or offset >= plan.top_k:
             return ""
         valid_at = plan.valid_at and plan.valid_at.isoformat()
-        vectorless = plan.embedding is None
-        state = {"offset": offset, "snapshot": page.snapshot, "vectorless": vectorless, "valid_at": valid_at}
+        state = {
+            "offset": offset,
+            "snapshot": page.snapshot,
+            "vectorless": plan.embedding is None,
+            "space": plan.embedding and plan.embedding.space,
+            "valid_at": valid_at,
+        }
         return self._pager.seal(caller, search.binding(), state, plan.now)
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 import orjson
 
 from services.memory.domain import draft as drafts
+from services.memory.domain.active_space import apply
 from services.memory.domain.draft import Draft
 from services.memory.domain.ids import derived_memory_id, new_memory_id
 from services.memory.domain.memories import UPDATE_ATTEMPTS, NewMemory, required_id, utc_now
@@ -59,7 +60,7 @@ class Superseding:
         for attempt in range(1, UPDATE_ATTEMPTS + 1):
             work = await self._plan(caller, memory_ids, new, (embedding, request_hash))
             try:
-                return (await self._store.apply(work))[-1]
+                return (await apply(self._store, self._embedder, work))[-1]
             except EtagMismatch:
                 if attempt == UPDATE_ATTEMPTS:
                     raise

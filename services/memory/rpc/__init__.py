@@ -11,6 +11,7 @@ from services.memory.domain.importing import Imports
 from services.memory.domain.memories import Memories
 from services.memory.domain.moving import Exports
 from services.memory.domain.reading import Reading
+from services.memory.domain.reembedding import Reembedding
 from services.memory.domain.related import Related
 from services.memory.domain.searches import Searches
 from services.memory.domain.superseding import Superseding
@@ -22,6 +23,7 @@ from services.memory.rpc.history import HistoryRpcs
 from services.memory.rpc.moving import MovingRpcs
 from services.memory.rpc.reading import ReadingRpcs
 from services.memory.rpc.records import RecordRpcs
+from services.memory.rpc.reembedding import ReembeddingRpcs
 from services.memory.rpc.superseding import SupersedingRpcs
 from services.memory.rpc.watching import WatchingRpcs
 
@@ -40,6 +42,7 @@ class MemoryUseCases:
     exports: Exports
     imports: Imports
     watches: Watches
+    reembedding: Reembedding | None = None  # where operations run
     deletions: Deletions | None = None
 
 
@@ -53,6 +56,7 @@ class MemoryServicer(
     DeletingRpcs,
     MovingRpcs,
     WatchingRpcs,
+    ReembeddingRpcs,
     pb_grpc.MemoryServiceServicer,
 ):
     """What this version of MemoryService does; the rest of the contract answers UNIMPLEMENTED."""
@@ -70,3 +74,4 @@ class MemoryServicer(
         self._imports = use_cases.imports
         self._deletions = use_cases.deletions
         self._watches = use_cases.watches
+        self._reembedding = use_cases.reembedding

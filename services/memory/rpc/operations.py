@@ -14,6 +14,7 @@ from memorybox.governance.v1 import operation_service_pb2 as pb
 from memorybox.governance.v1 import operation_service_pb2_grpc as pb_grpc
 from memorybox.memory.v1 import memory_service_pb2
 from services.memory.domain.operations import Fault, Operation, Operations, OperationState
+from services.memory.domain.reembedding import REEMBED
 from services.mesh.errors import InvalidInput, Violation
 from services.mesh.interceptors import caller
 from services.mesh.status import DOMAIN
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 RESULTS: Mapping[str, type[Message]] = {
     "EraseOwner": governance_pb2.SubjectDataReceipt,
     "AnonymizeOwner": governance_pb2.SubjectDataReceipt,
+    REEMBED: memory_service_pb2.ReembeddingResult,
     "DeleteMemories": memory_service_pb2.DeleteMemoriesResult,
 }
 _CANCELLED = Fault("CANCELLED", "OPERATION_CANCELLED", "the operation was cancelled")
@@ -59,6 +61,7 @@ def operation_to_proto(operation: Operation) -> operations_pb2.Operation:
         done_count=operation.done_count,
         total_count=operation.total_count,
         note=operation.note,
+        done_per_s=_rate(operation),
     )
     metadata.created_at.FromDatetime(operation.created_at)
     metadata.updated_at.FromDatetime(operation.updated_at)
@@ -72,6 +75,11 @@ def operation_to_proto(operation: Operation) -> operations_pb2.Operation:
         result = RESULTS.get(operation.kind, struct_pb2.Struct)()
         message.response.Pack(json_format.ParseDict(operation.result, result))
     return message
+
+
+def _rate(operation: Operation) -> float:
+    taken_s = (operation.updated_at - operation.created_at).total_seconds()
+    return operation.done_count / taken_s if taken_s > 0 else 0.0
 
 
 def _id(operation_id: str) -> str:

@@ -23,6 +23,7 @@ from services.memory.domain.ports import (
 )
 from services.memory.domain.reads import ALL, MAX_ANSWER_BYTES, Batch, Selection
 from services.memory.domain.revisions import RevisionPage, RevisionPlan
+from services.memory.domain.spaces import SpaceStore
 from services.memory.domain.transfer import MovingStore
 from services.mesh.caller import Caller
 from services.mesh.telemetry import ERROR_TYPE, Telemetry
@@ -55,6 +56,9 @@ class TracedMemoryStore:
         return self._store.feed
 
     @property
+    def spaces(self) -> SpaceStore:
+        """The wrapped store's."""
+        return self._store.spaces
     def deleting(self) -> DeletingStore:
         """The wrapped store's."""
         return self._store.deleting

@@ -17,7 +17,7 @@ from services.embedding.domain.cache import VectorCache
 from services.embedding.domain.embeddings import Embeddings
 from services.embedding.rpc import EmbeddingServicer
 from services.memory.app import service
-from services.memory.backends.embedding_service import RETRYABLE, EmbeddingServiceEmbedder
+from services.memory.backends.embedding_service import RETRYABLE, EmbeddingServiceModels
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.mesh.server import Registration, Service
 from tests.support.clients import Deployment, plain_channel
@@ -78,7 +78,7 @@ async def ann(deployment: Deployment, tmp_path: Path) -> AsyncIterator[Client]:
         channel = await stack.enter_async_context(deployment.channel("embedding", "memory", retryable=RETRYABLE))
         store = await EmbeddedMemoryStore.open(tmp_path)
         stack.push_async_callback(store.close)
-        embedder = EmbeddingServiceEmbedder(channel)
+        embedder = EmbeddingServiceModels(channel)
         running = await stack.enter_async_context(deployment.serving("memory", lambda _: service(store, embedder)))
         to_memory = await stack.enter_async_context(plain_channel(running.target))
         yield Client(to_memory, deployment.bearer("memory", "ann"))

@@ -17,10 +17,10 @@ from services.memory.domain.memory import (
     RequestIdReused,
 )
 from services.memory.domain.ports import Create, Delete, Replace, Undelete, UnitOfWork
+from services.memory.domain.spaces import SpaceMoved, Spaces
 from services.memory.stores.embedded.entry import IndexChange, IndexEntry, PartitionKey, Removal, partition_key
 from services.memory.stores.embedded.history import keep_state
 from services.memory.stores.embedded.lineage import write_parents
-from services.memory.stores.embedded.parts import write_parts
 from services.memory.stores.embedded.quotas import enforce, stored_bytes
 from services.memory.stores.embedded.rows import (
     NEVER,
@@ -31,6 +31,7 @@ from services.memory.stores.embedded.rows import (
     read_visible,
     time_us,
 )
+from services.memory.stores.embedded.spaces import read_spaces, write_spaces, write_vector
 from services.memory.stores.embedded.terms import Counts, Terms, count_terms, read_terms, terms_to_columns
 from services.memory.stores.embedded.vectors import NORM_TOLERANCE
 from services.mesh.caller import Caller
@@ -104,6 +105,8 @@ def check_embedding(embedding: Embedding) -> None:
         raise InvalidInput("an embedding must have vectors of length 1")
     if any(not 0 <= part.start < part.end for part in embedding.parts):
         raise InvalidInput("a part must hold at least one code point of its content")
+    if embedding.twin is not None:
+        check_embedding(embedding.twin)
 
 
 class ChangeWriter:
@@ -112,9 +115,24 @@ class ChangeWriter:
     def __init__(self, connection: apsw.Connection, seq: int) -> None:
         self._connection = connection
         self.seq = seq  # of the last change made
+        self.spaces = read_spaces(connection)
+
+    @property
+    def moment(self) -> tuple[int, Spaces]:
+        """What ``go_back`` takes, when what was done since is rolled back."""
+        return self.seq, self.spaces
+
+    def go_back(self, moment: tuple[int, Spaces]) -> None:
+        """Forget what was done since *moment*."""
+        self.seq, self.spaces = moment
+
+    def set_spaces(self, spaces: Spaces) -> None:
+        """Say which spaces there are from now on."""
+        write_spaces(self._connection, spaces)
+        self.spaces = spaces
 
     def apply(self, prepared: PreparedWork) -> list[Outcome]:
-        """Apply a unit of work. On an error the caller rolls back and resets ``seq``."""
+        """Apply a unit of work. On an error the caller rolls back and calls ``go_back``."""
         repeated = self._repetition(prepared.work)
         if repeated is not None:
             return [repeated]
@@ -157,7 +175,8 @@ class ChangeWriter:
     def insert(
         self, memory: Memory, embedding: Embedding, text: PreparedText, at: datetime, request_hash: bytes | None = None
     ) -> Outcome:
-        """Insert a memory whose id is free. Raises ``ExternalIdTaken``, ``QuotaExceeded``."""
+        """Insert a memory whose id is free. Raises ``ExternalIdTaken``, ``QuotaExceeded``, ``SpaceMoved``."""
+        embedding = self._placed(embedding)
         self._free_external_id(memory, None)
         doc = self._record(memory, "CREATED", at)
         partition = self.partition_id(partition_key(memory))
@@ -166,7 +185,7 @@ class ChangeWriter:
         enforce(self._connection, memory.owner_user, more_memories=True, more_bytes=True)
         write_parents(self._connection, doc, memory)
         self._write_terms(doc, text)
-        self._write_vector(doc, memory.revision, embedding)
+        self._write_vectors(doc, memory.revision, embedding)
         return Outcome(memory, IndexChange(None, index_entry(doc, memory, text, embedding)))
 
     def _repeat(self, change: Create, known: StoredMemory) -> Outcome:
@@ -180,7 +199,10 @@ class ChangeWriter:
         _check_revision(stored.memory, change.memory.revision - 1)
         if change.memory.owner_user != caller.user:
             raise NotOwner("a memory cannot be given to another owner")
-        embedding = change.embedding or read_embedding(self._connection, stored.doc)
+        if change.embedding is None:
+            embedding = read_embedding(self._connection, stored.doc)
+        else:
+            embedding = self._placed(change.embedding)
         memory = replace(
             change.memory,
             created_at=stored.memory.created_at,
@@ -198,7 +220,7 @@ class ChangeWriter:
         if memory.content != stored.memory.content:
             self._write_terms(stored.doc, text)
         if change.embedding is not None:
-            self._write_vector(stored.doc, memory.revision, embedding)
+            self._write_vectors(stored.doc, memory.revision, embedding)
         removal = Removal(partition_key(stored.memory), stored.doc)
         return Outcome(memory, IndexChange(removal, index_entry(stored.doc, memory, text, embedding)))
 
@@ -283,24 +305,20 @@ class ChangeWriter:
         values = (doc, *terms_to_columns(text.terms, text.counts))
         self._connection.execute("INSERT OR REPLACE INTO terms VALUES (?, ?, ?)", values)
 
-    def _write_vector(self, doc: int, revision: int, embedding: Embedding) -> None:
-        self._connection.execute("DELETE FROM vectors WHERE doc = ?", (doc,))
-        vector = np.asarray(embedding.vector, "<f4")
-        space_id = self._space_id(embedding.space, len(vector))
-        self._connection.execute("INSERT INTO vectors VALUES (?, ?, ?, ?)", (doc, revision, space_id, vector.tobytes()))
-        if embedding.parts:
-            write_parts(self._connection, doc, revision, space_id, embedding.parts)
+    def _placed(self, embedding: Embedding) -> Embedding:
+        """Return *embedding* in the spaces that there are now. Raises ``SpaceMoved``."""
+        if not self.spaces.active:  # the first vector of all
+            self.set_spaces(Spaces(embedding.space))
+        if embedding.space != self.spaces.active:
+            raise SpaceMoved(embedding.space, self.spaces.active)
+        twin = embedding.twin
+        return embedding if twin is None or twin.space == self.spaces.target else replace(embedding, twin=None)
 
-    def _space_id(self, name: str, dimension: int) -> int:
-        found = self._connection.execute("SELECT space_id, dimension FROM spaces WHERE name = ?", (name,)).fetchone()
-        if found is None:
-            created = self._connection.execute(
-                "INSERT INTO spaces (name, dimension) VALUES (?, ?) RETURNING space_id", (name, dimension)
-            )
-            return int(created.get)
-        if found[1] != dimension:
-            raise InvalidInput(f"vectors of space {name!r} have {found[1]} dimensions, this one has {dimension}")
-        return int(found[0])
+    def _write_vectors(self, doc: int, revision: int, embedding: Embedding) -> None:
+        self._connection.execute("DELETE FROM vectors WHERE doc = ?", (doc,))
+        write_vector(self._connection, doc, revision, embedding)
+        if embedding.twin is not None:
+            write_vector(self._connection, doc, revision, embedding.twin)
 
 
 def _check_revision(memory: Memory, expected: int) -> None:

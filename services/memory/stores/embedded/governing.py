@@ -75,12 +75,12 @@ class EmbeddedOperations:
     def __init__(self, store: EmbeddedMemoryStore) -> None:
         self._store = store
 
-    async def add(self, operation: Operation, request_key: str | None) -> Operation:
+    async def add(self, operation: Operation, request_key: str | None, *, alone: bool = False) -> Operation:
         """Keep a new operation, or return the one of *request_key*."""
         owner = operation.request.get("owner_user", "")
         touched = (Touched(operation.name), *([Touched("", owner)] if owner else []))
         return await _write(
-            self._store, lambda ground: operations.add(ground.connection, operation, request_key), touched
+            self._store, lambda ground: operations.add(ground.connection, operation, request_key, alone=alone), touched
         )
 
     async def get(self, operation_id: str, starter: str | None) -> Operation:

@@ -7,6 +7,7 @@ import apsw
 import orjson
 
 from services.memory.domain.memory import Memory, NotOwner
+from services.memory.domain.spaces import SpaceMoved
 from services.memory.domain.transfer import (
     MAX_REFUSALS,
     ImportChunk,
@@ -65,14 +66,15 @@ class PreparedImport:
         if isinstance(item, Refusal):
             return item
         assert text is not None  # noqa: S101  # prepare_import gives one to each item
-        before = writer.seq
+        before = writer.moment
         connection.execute("SAVEPOINT item")
         try:
             return self._keep(connection, writer, item, text)
         except MemoryBoxError as error:
             connection.execute("ROLLBACK TO item")
-            writer.seq = before
-            if isinstance(error, ResourceExhausted):  # the item is right: the import goes on when there is room
+            writer.go_back(before)
+            # The item is right: the import goes on when there is room, or with a vector of the space of now.
+            if isinstance(error, ResourceExhausted | SpaceMoved):
                 raise
             return refusal_of(index, error)
         finally:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from services.memory.domain.memory import AccessLevel
+from services.memory.domain.spaces import Spaces
 from services.memory.stores.embedded.entry import IndexChange, IndexEntry, PartitionKey, Removal
 from services.memory.stores.embedded.partition import Partition
 from services.memory.stores.embedded.segment import Segment, Vocabulary, Words, merge_segments
@@ -21,6 +22,7 @@ class IndexView:
 
     seq: int
     segments: tuple[Segment, ...]
+    space: str  # of all comparisons; '' as long as there is no vector
 
 
 class MemoryIndex:
@@ -30,6 +32,7 @@ class MemoryIndex:
         self.words = Words(Vocabulary(), Vocabulary(), Vocabulary())
         self._lock = Lock()
         self._seq = 0
+        self.spaces = Spaces()
         self._partitions: dict[PartitionKey, Partition] = {}
         self._by_owner: dict[str, list[Partition]] = {}
         self._by_role: dict[str, list[Partition]] = {}
@@ -43,7 +46,7 @@ class MemoryIndex:
             for partition in self._visible(caller):
                 visible.setdefault(id(partition), partition)
             segments = tuple(segment for partition in visible.values() for segment in partition.views())
-            return IndexView(self._seq, segments)
+            return IndexView(self._seq, segments, self.spaces.active)
 
     def _visible(self, caller: Caller) -> list[Partition]:
         visible = list(self._by_owner.get(caller.user, ()))
@@ -52,8 +55,8 @@ class MemoryIndex:
         public = self._partitions.get(PartitionKey(AccessLevel.PUBLIC, "", ()))
         return visible if public is None else [*visible, public]
 
-    def publish(self, changes: Sequence[IndexChange], seq: int) -> None:
-        """Make *changes* visible to every view taken from now on; *seq* is the last change of their commit."""
+    def publish(self, changes: Sequence[IndexChange], seq: int, spaces: Spaces) -> None:
+        """Make *changes* visible to every view taken from now on; *seq* is the last change of their commit, *spaces* those after it."""
         removed, added = _net_effect(changes)
         with self._lock:
             for removal in removed:
@@ -61,6 +64,8 @@ class MemoryIndex:
             for key, entries in added.items():
                 self._partition(key).append(entries, self.words)
             self._seq = seq
+            if spaces != self.spaces:
+                self._show(spaces)
         self._untidy.update(removal.partition for removal in removed)
         self._untidy.update(added)
 
@@ -70,9 +75,16 @@ class MemoryIndex:
             partition = self._partition(key)
             partition.segments = (*partition.segments, segment)
 
-    def start(self, seq: int) -> None:
+    def _show(self, spaces: Spaces) -> None:
+        self.spaces = spaces
+        numbers = frozenset(self.words.spaces[name] for name in (spaces.active, spaces.target) if name)
+        for partition in self._partitions.values():
+            partition.keep_spaces(numbers)
+
+    def start(self, seq: int, spaces: Spaces) -> None:
         """Declare that what was loaded is the state after change *seq*."""
         self._seq = seq
+        self.spaces = spaces
 
     def tidy(self) -> None:
         """Seal the tails that grew too long since the last call, and have segments merged in the background."""

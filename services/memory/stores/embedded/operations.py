@@ -13,6 +13,7 @@ from services.memory.domain.operations import (
     Operation,
     OperationNotFound,
     OperationPlan,
+    OperationRunning,
     OperationState,
 )
 from services.memory.stores.embedded.rows import from_us, time_us
@@ -43,13 +44,16 @@ _INSERT = """
     total_count, note, created_at, updated_at, due_at, attempts, lease_holder, lease_until)
   VALUES (?, ?, ?, ?, ?, 0, ?, 'null', 0, 0, '', ?, ?, ?, 0, '', 0)
 """
+_RUNNING = "SELECT operation_id FROM operations WHERE kind = ? AND state IN ('PENDING', 'RUNNING')"
 _END = (1 << 63) - 1
 
 Row = tuple[Any, ...]
 
 
-def add(connection: apsw.Connection, operation: Operation, request_key: str | None) -> Operation:
-    """Insert a new operation, or return the one that has *request_key*."""
+def add(
+    connection: apsw.Connection, operation: Operation, request_key: str | None, *, alone: bool = False
+) -> Operation:
+    """Insert a new operation, or return the one that has *request_key*. Raises ``OperationRunning`` with *alone*."""
     if request_key is not None:
         known = connection.execute(
             f"SELECT {_COLUMNS} FROM operations WHERE request_key = ?",  # noqa: S608  # built of constants
@@ -57,6 +61,10 @@ def add(connection: apsw.Connection, operation: Operation, request_key: str | No
         ).fetchone()
         if known is not None:
             return _row_to_operation(known)
+    running = connection.execute(_RUNNING, (operation.kind,)).get if alone else None
+    if running is not None:
+        name = f"operations/{running}"
+        raise OperationRunning(f"{name} is under way; wait for it, or cancel it", operation=name)
     connection.execute(
         _INSERT,
         (

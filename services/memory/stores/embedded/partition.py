@@ -45,6 +45,12 @@ class Partition:
                 segment.dead += 1
                 return
 
+    def keep_spaces(self, spaces: frozenset[int]) -> None:
+        """Drop the vectors of all other spaces."""
+        self.segments = tuple(segment.within(spaces) for segment in self.segments)
+        if self.tail is not None:
+            self.tail.keep_spaces(spaces)
+
     def is_tail_full(self) -> bool:
         """Tell whether the tail should be sealed."""
         if self.tail is None:
@@ -75,7 +81,12 @@ class Partition:
         return tuple(tiers[min(crowded)]) if crowded else ()
 
     def replace(self, old: Sequence[Segment], merged: Segment, kept: Sequence[Longs]) -> None:
-        """Put *merged*, made of the *kept* rows of *old*, in their place, with the rows that died meanwhile."""
+        """Put *merged*, made of the *kept* rows of *old*, in their place, with the rows that died meanwhile.
+
+        Nothing happens when one of *old* is no longer there.
+        """
+        if not set(old) <= set(self.segments):
+            return
         ends = np.concatenate([segment.columns.ends[rows] for segment, rows in zip(old, kept, strict=True)])
         merged.columns.ends[:] = ends
         merged.dead = int(np.count_nonzero(ends != NEVER))

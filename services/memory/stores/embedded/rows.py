@@ -17,6 +17,7 @@ from services.memory.domain.ports import ListPage, ListPlan, SearchPlan
 from services.memory.domain.reads import Batch, Selection
 from services.memory.filter.sql import to_sql
 from services.memory.stores.embedded.database import transaction
+from services.memory.stores.embedded.parts import read_part_rows
 from services.mesh.caller import Caller
 from services.mesh.errors import DataLoss
 
@@ -84,11 +85,11 @@ _INVALID = f"""
   SELECT m.doc FROM memories m INDEXED BY memories_bounded
   WHERE m.partition_id IN ({VISIBLE_PARTITIONS}) AND (m.valid_from IS NOT NULL OR m.valid_until IS NOT NULL) AND NOT {VALID}
 """  # noqa: S608  # built of constants
-_VECTOR = """
-  SELECT s.name, v.vector FROM vectors v JOIN spaces s USING (space_id) WHERE v.doc = ? ORDER BY v.revision DESC LIMIT 1
-"""
-_PARTS = """
-  SELECT p.first_char, p.end_char, p.vector FROM parts p JOIN vectors v USING (doc, space_id) WHERE p.doc = ? ORDER BY p.part_no
+# The vector that a row is found by first, then that of the space that is being filled.
+_VECTORS = """
+  SELECT s.name, v.vector, v.space_id, s.name IN (SELECT value FROM settings WHERE name = 'target_space') AS twin
+  FROM vectors v JOIN spaces s USING (space_id) WHERE v.doc = ?
+  ORDER BY s.name IN (SELECT value FROM settings WHERE name = 'active_space') DESC, twin
 """
 
 Row = tuple[Any, ...]
@@ -147,19 +148,32 @@ def read_external(connection: apsw.Connection, caller: Caller, external_id: str,
 
 
 def read_embedding(connection: apsw.Connection, doc: int) -> Embedding:
-    """Return the current vector of a row, with those of its parts."""
-    rows = connection.execute(_PARTS, (doc,))
-    parts = tuple(Part(start, end, np.frombuffer(vector, "<f4")) for start, end, vector in rows)
-    return replace(read_pooled(connection, doc), parts=parts)
+    """Return what a row is found by: its vector with those of its parts, and its twin if it has one."""
+    first, *others = _embeddings(connection, doc)
+    twins = (_with_parts(connection, doc, row) for row in others if row[3])
+    return replace(_with_parts(connection, doc, first), twin=next(twins, None))
 
 
 def read_pooled(connection: apsw.Connection, doc: int) -> Embedding:
-    """Return the current vector of a row alone."""
-    found = connection.execute(_VECTOR, (doc,)).fetchone()
-    if found is None:
-        raise DataLoss(f"row {doc} has no vector; restore the data folder from a backup")
-    space, vector = found
+    """Return the vector alone that a row is found by."""
+    space, vector, *_ = _embeddings(connection, doc)[0]
     return Embedding(space, np.frombuffer(vector, dtype="<f4"))
+
+
+def _embeddings(connection: apsw.Connection, doc: int) -> list[Row]:
+    found: list[Row] = connection.execute(_VECTORS, (doc,)).fetchall()
+    if not found:
+        raise DataLoss(f"row {doc} has no vector; restore the data folder from a backup")
+    return found
+
+
+def _with_parts(connection: apsw.Connection, doc: int, row: Row) -> Embedding:
+    space, vector, space_id, _ = row
+    parts = (
+        Part(part.start, part.end, np.frombuffer(part.vector, "<f4"))
+        for part in read_part_rows(connection, doc, space_id)
+    )
+    return Embedding(space, np.frombuffer(vector, "<f4"), tuple(parts))
 
 
 def read_many(connection: apsw.Connection, caller: Caller, docs: Sequence[int], now: datetime) -> dict[int, Memory]:

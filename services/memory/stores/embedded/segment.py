@@ -1,7 +1,7 @@
 """A run of index rows of one partition: columns, postings and vectors, searchable as one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -136,6 +136,11 @@ class Segment:
         """The youngest row."""
         return int(self.columns.docs.max(initial=0))
 
+    def within(self, spaces: frozenset[int]) -> "Segment":
+        """Return the same rows with their vectors in *spaces* alone."""
+        blocks = {space: block for space, block in self.blocks.items() if space in spaces}
+        return self if len(blocks) == len(self.blocks) else replace(self, blocks=blocks)
+
     def row_of(self, doc: int) -> int | None:
         """Return the live row of *doc*."""
         for row in np.flatnonzero(self.columns.docs == doc):
@@ -183,10 +188,11 @@ def build_blocks(entries: Sequence[IndexEntry], spaces: Vocabulary, first_row: i
     """Return the vectors of *entries*, which are the rows from *first_row* on, by space."""
     by_space: dict[int, list[tuple[int, Vector, tuple[int, int]]]] = {}
     for row, entry in enumerate(entries, first_row):
-        embedding = entry.embedding
-        found = by_space.setdefault(spaces[embedding.space], [])
-        found.append((row, embedding.vector, WHOLE))
-        found.extend((row, part.vector, (part.start, part.end)) for part in embedding.parts)
+        for embedding in (entry.embedding, entry.embedding.twin):
+            if embedding is not None:
+                found = by_space.setdefault(spaces[embedding.space], [])
+                found.append((row, embedding.vector, WHOLE))
+                found.extend((row, part.vector, (part.start, part.end)) for part in embedding.parts)
     blocks = {}
     for space_id, found in by_space.items():
         rows, vectors, spans = zip(*found, strict=True)

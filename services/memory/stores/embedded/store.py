@@ -16,6 +16,7 @@ import apsw
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.ports import ListPage, ListPlan, SearchHit, SearchPage, SearchPlan, StoreSecrets, UnitOfWork
 from services.memory.domain.reads import ALL, MAX_ANSWER_BYTES, Batch, Selection
+from services.memory.domain.spaces import SpaceMoved
 from services.memory.filter import EVERYTHING
 from services.memory.stores.embedded import erasure, swap
 from services.memory.stores.embedded.answer import Answer
@@ -40,6 +41,7 @@ from services.memory.stores.embedded.index import IndexView, MemoryIndex
 from services.memory.stores.embedded.loader import IndexLoader, renew_terms
 from services.memory.stores.embedded.lock import FolderLock
 from services.memory.stores.embedded.moving import EmbeddedMover
+from services.memory.stores.embedded.reembedding import EmbeddedSpaces
 from services.memory.stores.embedded.rows import (
     count_visible,
     invalid_docs,
@@ -99,6 +101,7 @@ class EmbeddedMemoryStore(FindingReads):
         self._retired = False
         self.moving = EmbeddedMover(self)
         self.feed = EmbeddedFeed(self, self._writer.bell)
+        self.spaces = EmbeddedSpaces(self, lambda: self._index.spaces)
         self.deleting = EmbeddedDeleter(self)
         self._closed = False
 
@@ -287,7 +290,9 @@ class EmbeddedMemoryStore(FindingReads):
         view: IndexView,
         chosen: Chosen | None,
     ) -> SearchPage | None:
-        """Return the page as of *view*, or None when one of its rows has changed since."""
+        """Return the page as of *view*, or None when one of its rows has changed since. Raises ``SpaceMoved``."""
+        if plan.embedding is not None and view.space not in {"", plan.embedding.space}:
+            raise SpaceMoved(plan.embedding.space, view.space)
         ranked = rank(view.segments, view.seq, plan, self._index.words, chosen)
         found = read_many(connection, caller, [row.doc for row in ranked.rows], plan.now)
         hits = []

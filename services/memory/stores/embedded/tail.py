@@ -98,6 +98,11 @@ class Tail:
             self._blocks.setdefault(space, _Group(arrays)).extend(arrays)
         self._view = self._make_view(self._view.dead)
 
+    def keep_spaces(self, spaces: frozenset[int]) -> None:
+        """Drop the vectors of all other spaces."""
+        self._blocks = {space: group for space, group in self._blocks.items() if space in spaces}
+        self._view = self._make_view(self._view.dead)
+
     def view(self) -> Segment:
         """Return the rows so far, as a segment."""
         return self._view

@@ -139,13 +139,13 @@ class GroupWriter:
             for job in jobs:
                 job.answer.set(BackendUnavailable(self._failure))
             return
-        before = self._changes.seq
+        before = self._changes.moment
         try:
             with self.publication, translated_errors():
                 self._write(jobs)
                 self._publish(jobs)
         except MemoryBoxError as error:
-            self._changes.seq = before
+            self._changes.go_back(before)
             for job in jobs:
                 job.answer.set(error)
             return
@@ -176,7 +176,7 @@ class GroupWriter:
 
     def _write_one(self, job: _Job) -> None:
         """Run one task inside the batch; its own fault undoes it alone."""
-        before = self._changes.seq
+        before = self._changes.moment
         ground = Ground(self._connection, self._changes, self._audit, [])
         self._connection.execute("SAVEPOINT unit")
         try:
@@ -185,14 +185,14 @@ class GroupWriter:
         except (MemoryBoxError, ValueError, TypeError, OverflowError) as error:
             # The last three: a value that SQLite cannot take, such as a text with lone surrogates.
             self._connection.execute("ROLLBACK TO unit")
-            self._changes.seq = before
+            self._changes.go_back(before)
             job.error = error
         self._connection.execute("RELEASE unit")
 
     def _publish(self, jobs: Sequence[_Job]) -> None:
         changes = [change for job in jobs for change in job.index_changes]
         self._failure = "the indexes could not follow a commit; writes stop until the store is opened again"
-        self._index.publish(changes, self._changes.seq)
+        self._index.publish(changes, *self._changes.moment)
         self.bell.ring(changes)
         self._failure = None
 

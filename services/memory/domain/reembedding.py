@@ -1,0 +1,155 @@
+"""Embedding everything anew, in another space, while callers search and write: a durable operation that ends with one switch."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+
+from services.memory.domain.active_space import find_space
+from services.memory.domain.operations import Operation, Operations, Step
+from services.memory.domain.ports import EmbeddingModels, EmbeddingUnavailable, InputKind, SpaceNotServed
+from services.memory.domain.spaces import Filling, SpaceStore, Unfilled
+from services.mesh.caller import Caller
+from services.mesh.errors import FailedPrecondition, InvalidInput, Violation
+
+REEMBED = "Reembed"
+STEP_S = 1.0  # after which progress is told
+BATCH_TEXTS = 16  # of one request: a query of a caller waits for some of these at most
+BATCH_BYTES = 32 << 10
+SWEEP = 200  # vectors dropped in one commit: some 10 ms in which writes wait
+EMBED_WITHIN_S = 400.0  # far below the lease of a step
+
+
+class Phase(StrEnum):
+    """What is done in which order."""
+
+    FILL = "FILL"  # the new space, beside the active one
+    SWEEP = "SWEEP"  # what nothing is compared with any more, after the switch
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The cursor. Which memories are done the store itself knows; *position* only spares looking at them again."""
+
+    space: str
+    former: str
+    phase: Phase = Phase.FILL
+    position: int = 0
+
+
+class Reembedding:
+    """The use case."""
+
+    def __init__(self, models: EmbeddingModels, operations: Operations) -> None:
+        self._models = models
+        self._operations = operations
+
+    async def start(self, caller: Caller, space: str, request_id: str = "") -> Operation:
+        """Begin to fill *space* ('': the one that the embedding service means for new vectors), and then to compare in it.
+
+        Raises ``InvalidInput`` for a space that is not served, ``OperationRunning`` while another one is under way.
+        """
+        try:
+            find_space(await self._models.spaces(), space)
+        except EmbeddingUnavailable:
+            pass  # the operation waits for it
+        except SpaceNotServed as fault:
+            description = "must be empty or a space that the embedding service serves"
+            raise InvalidInput(fault.message, violations=[Violation("space", description)]) from fault
+        return await self._operations.start(caller, REEMBED, {"space": space}, request_id, alone=True)
+
+
+class ReembeddingKind:
+    """How it is done: in small batches, resting between them, so that at most *share* of the time is spent embedding."""
+
+    name = REEMBED
+
+    def __init__(
+        self,
+        spaces: SpaceStore,
+        models: EmbeddingModels,
+        share: float = 0.5,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._spaces = spaces
+        self._models = models
+        self._rests = 1.0 / share - 1.0
+        self._sleep = sleep
+
+    async def step(self, operation: Operation) -> Step:
+        """Fill for about a second, or switch, or drop a bit of what is left behind."""
+        if operation.cursor is None:
+            return await self._begin(operation.request["space"])
+        progress = Progress(**operation.cursor)
+        if progress.phase == Phase.FILL:
+            try:
+                return await self._fill(progress)
+            except (FailedPrecondition, InvalidInput):
+                await self._spaces.set_target("")  # it will not go on, and writes need not serve it any more
+                raise
+        return await self._sweep(progress)
+
+    async def undo(self, operation: Operation) -> Step | None:
+        """Drop what was filled, bit by bit; after the switch it is too late, and the operation goes on."""
+        if operation.cursor is None:
+            return None
+        progress = Progress(**operation.cursor)
+        if progress.phase == Phase.SWEEP:
+            return await self._sweep(progress)
+        await self._spaces.set_target("")
+        dropped = await self._spaces.sweep(SWEEP)
+        return Step(asdict(progress), operation.done_count, operation.total_count) if dropped else None
+
+    async def _begin(self, wanted: str) -> Step:
+        space = find_space(await self._models.spaces(), wanted).name
+        former = (await self._spaces.current()).active
+        lacking, total = await self._spaces.count_unfilled(space)
+        progress = Progress(space, former)
+        if space == former and not lacking:
+            return _done(progress, total, already=True)
+        await self._spaces.set_target(space)
+        return Step(asdict(progress), total - lacking, total)
+
+    async def _fill(self, progress: Progress) -> Step:
+        until = time.monotonic() + STEP_S
+        while time.monotonic() < until:
+            rows = await self._spaces.unfilled(progress.space, progress.position, BATCH_TEXTS, BATCH_BYTES)
+            if rows:
+                await self._fill_batch(progress.space, rows)
+                progress = replace(progress, position=rows[-1].number)
+            elif progress.position:
+                progress = replace(progress, position=0)  # whatever was written meanwhile without a vector there
+            elif progress.space == progress.former or await self._spaces.switch():
+                progress = replace(progress, phase=Phase.SWEEP)
+                break
+        lacking, total = await self._spaces.count_unfilled(progress.space)
+        return Step(asdict(progress), total - lacking, total)
+
+    async def _fill_batch(self, space: str, rows: Sequence[Unfilled]) -> None:
+        began = time.monotonic()
+        texts = [row.content for row in rows]
+        try:
+            async with asyncio.timeout(EMBED_WITHIN_S):
+                _, embeddings = await self._models.embed(texts, InputKind.DOCUMENT, space)
+        except TimeoutError:
+            raise EmbeddingUnavailable("the embedding service is too slow") from None
+        worked_s = time.monotonic() - began
+        pairs = zip(rows, embeddings, strict=True)
+        await self._spaces.fill([Filling(row.number, row.revision, embedding) for row, embedding in pairs])
+        await self._sleep(worked_s * self._rests)
+
+    async def _sweep(self, progress: Progress) -> Step:
+        dropped = await self._spaces.sweep(SWEEP)
+        _, total = await self._spaces.count_unfilled(progress.space)
+        return Step(asdict(progress), total, total) if dropped else _done(progress, total)
+
+
+def _done(progress: Progress, total: int, *, already: bool = False) -> Step:
+    result = {
+        "space": progress.space,
+        "former_space": progress.former,
+        "memory_count": total,
+        "already_active": already,
+    }
+    return Step(asdict(progress), total, total, result=result)
