@@ -8,6 +8,7 @@ from services.gateway.transcoder.calls import Channel
 from services.gateway.transcoder.descriptors import DescriptorError, DescriptorSet, load_descriptor_sets
 from services.gateway.transcoder.errors import HttpError, bad_request, error_response, from_aiohttp, refusal
 from services.gateway.transcoder.options import Options
+from services.gateway.transcoder.reflection import Reflected, reflect
 from services.gateway.transcoder.rules import BIDI, CLIENT_STREAM, SERVER_STREAM, UNARY, Route
 from services.gateway.transcoder.serving import CallContext
 from services.gateway.transcoder.table import Match
@@ -26,6 +27,7 @@ __all__ = [
     "HttpError",
     "Match",
     "Options",
+    "Reflected",
     "Route",
     "Transcoder",
     "bad_request",
@@ -33,5 +35,6 @@ __all__ = [
     "from_aiohttp",
     "load_descriptor_sets",
     "offered_subprotocols",
+    "reflect",
     "refusal",
 ]

@@ -1,6 +1,7 @@
 """Descriptor sets in, one private descriptor pool out."""
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -121,11 +122,20 @@ def _dependencies_first(
             stack.extend((other, name) for other in missing)
 
 
+def is_installed(name: str) -> bool:
+    """Say whether *name* is a google file that the installed packages have."""
+    return bool(_INSTALLED.fullmatch(name)) and importlib.util.find_spec(_module(name)) is not None
+
+
+def _module(name: str) -> str:
+    return name.removesuffix(".proto").replace("/", ".") + "_pb2"
+
+
 def _installed(name: str, importer: str) -> descriptor_pb2.FileDescriptorProto:
     """Return a google file from the installed packages."""
     if _INSTALLED.fullmatch(name):
         try:
-            module = importlib.import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2")
+            module = importlib.import_module(_module(name))
         except ModuleNotFoundError:
             pass
         else:

@@ -21,7 +21,7 @@ BIDI = "bidi"
 MAX_ROUTES = 10_000
 
 # Their routes would open introspection to the public.
-_PRIVATE_PACKAGES = ("grpc.reflection.", "grpc.health.", "grpc.channelz.")
+PRIVATE_PACKAGES = ("grpc.reflection.", "grpc.health.", "grpc.channelz.")
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # Methods of llhttp, aiohttp's parser; others get 400 before any handler.
@@ -204,7 +204,7 @@ class RuleCompiler:
 
 def _selected(descriptors: DescriptorSet, services: Collection[str] | None) -> Collection[str]:
     if services is None:
-        return [name for name in descriptors.services if not name.startswith(_PRIVATE_PACKAGES)]
+        return [name for name in descriptors.services if not name.startswith(PRIVATE_PACKAGES)]
     for name in services:
         if name not in descriptors.services:
             raise DescriptorError(f"no service {name!r} in the descriptor sets")
