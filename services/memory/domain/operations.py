@@ -198,16 +198,19 @@ class Operations:
         self._clock = clock
 
     async def start(
-        self, caller: Caller, kind: str, request: Json, request_id: str = "", *, alone: bool = False
+        self,
+        caller: Caller,
+        kind: str,
+        request: Json,
+        request_id: str = "",
+        *,
+        context: Json | None = None,
+        alone: bool = False,
     ) -> Operation:
         """Begin an operation of *kind*; the same caller's same *request_id* begins it once. Raises ``RequestIdReused``.
 
-        With *alone* raises ``OperationRunning`` if another one of *kind* is not over.
-        self, caller: Caller, kind: str, request: Json, request_id: str = "", context: Json | None = None
-    ) -> Operation:
-        """Begin an operation of *kind*; the same caller's same *request_id* begins it once. Raises ``RequestIdReused``.
-
-        *context* is kept with the request, but does not make it another one.
+        *context* is kept with the request, but does not make it another one. With *alone* raises ``OperationRunning`` if another
+        one of *kind* is not over.
         """
         drafts.check_request_id(request_id)
         now = self._clock()

@@ -208,6 +208,9 @@ class MemoryStore(BatchReader, FacetReader, LineageReader, RevisionReader, Proto
     @property
     def spaces(self) -> SpaceStore:
         """Knows the embedding space of all comparisons."""
+        ...
+
+    @property
     def deleting(self) -> DeletingStore:
         """Deletes the caller's own by the batch."""
         ...

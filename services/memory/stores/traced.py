@@ -59,6 +59,8 @@ class TracedMemoryStore:
     def spaces(self) -> SpaceStore:
         """The wrapped store's."""
         return self._store.spaces
+
+    @property
     def deleting(self) -> DeletingStore:
         """The wrapped store's."""
         return self._store.deleting
