@@ -20,9 +20,18 @@ from memorybox.memory.v1 import memory_service_pb2, memory_service_pb2_grpc
 from services.memory.access import ACCESS
 from services.memory.backends.embedding_service import RETRYABLE, EmbeddingServiceModels
 from services.memory.backends.subject_data import RemoteSubjectData
+from services.memory.backup_metrics import BackupMetrics
 from services.memory.domain.active_space import ActiveSpaceEmbedder
 from services.memory.domain.audit import AuditLog
 from services.memory.domain.audits import Audits, Recorder, Roles, anchor_hourly
+from services.memory.domain.backups import (
+    Backups,
+    BackupSchedule,
+    BackupVault,
+    CreateBackupKind,
+    OwnerKeysTarget,
+    RestoreBackupKind,
+)
 from services.memory.domain.deleting import DeletionKind, Deletions
 from services.memory.domain.erasure import ANONYMIZE, ERASE, Erasures, SubjectDataKind
 from services.memory.domain.faceting import Facets
@@ -37,8 +46,9 @@ from services.memory.domain.reading import Reading
 from services.memory.domain.reembedding import Reembedding, ReembeddingKind
 from services.memory.domain.related import Related
 from services.memory.domain.retention import Retention, RetentionKind
+from services.memory.domain.sealing import OwnerKeys, Sealer
 from services.memory.domain.searches import Searches
-from services.memory.domain.subject_data import SubjectData
+from services.memory.domain.subject_data import SubjectData, SubjectDataTarget
 from services.memory.domain.superseding import Superseding
 from services.memory.domain.watching import Watches
 from services.memory.rpc import MemoryServicer, MemoryUseCases
@@ -91,6 +101,8 @@ class Governing:
     quotas: Quotas
     retention: Retention
     subject_data: SubjectData
+    backups: Backups
+    owner_keys: OwnerKeys
 
 
 def govern(
@@ -114,15 +126,22 @@ def govern(
     operations = Operations(kept, store.secrets, roles, started)
     subject_data = SubjectData(EmbeddedSubjectData(store), recorder)
     others = [RemoteSubjectData(name, mesh.channel(name)) for name in settings.subject_services]
-    own_kinds = [
-        SubjectDataKind(name, (subject_data, *others), log, store.secrets.id_key) for name in (ERASE, ANONYMIZE)
-    ]
+    vault, owner_keys = open_vault(mesh, store, settings)
+    # The key goes last: until the rows are gone, a backup may still seal some with it.
+    targets: tuple[SubjectDataTarget, ...] = (subject_data, *others, OwnerKeysTarget(vault))
+    own_kinds = [SubjectDataKind(name, targets, log, store.secrets.id_key) for name in (ERASE, ANONYMIZE)]
     ruled = EmbeddedRetention(store)
     retention = Retention(ruled, operations)
     mesh.stack.push_async_callback(stop, asyncio.create_task(retention.run()))
-    runner = OperationRunner(
-        kept, (*own_kinds, RetentionKind(ruled), DeletionKind(store.deleting), *kinds), secrets.token_hex(16), started
+    backup_kinds = back_up(mesh, vault, operations, settings)
+    all_kinds: tuple[OperationKind, ...] = (
+        *own_kinds,
+        RetentionKind(ruled),
+        DeletionKind(store.deleting),
+        *backup_kinds,
+        *kinds,
     )
+    runner = OperationRunner(kept, all_kinds, secrets.token_hex(16), started)
     mesh.stack.push_async_callback(runner.close)
     return Governing(
         calls=RecordedCalls(recorder),
@@ -134,7 +153,37 @@ def govern(
         quotas=Quotas(EmbeddedQuotas(store), roles),
         retention=retention,
         subject_data=subject_data,
+        backups=Backups(vault, operations, store.secrets.token_key),
+        owner_keys=owner_keys,
     )
+
+
+def open_vault(mesh: Mesh, store: "EmbeddedMemoryStore", settings: Settings) -> tuple[BackupVault, OwnerKeys]:
+    """Open the place of *store*'s backups and the keys that seal them; closed with the process."""
+    from services.memory.stores.embedded.backup_folder import BackupFolder, folders_of
+    from services.memory.stores.embedded.keyring import Keyring
+    from services.memory.stores.embedded.vault import EmbeddedBackupVault
+
+    keyring = Keyring(mesh.settings.keys_dir / "backup")
+    folders = folders_of(mesh.settings.data_dir, settings.backup_dir, store.folder)
+    vault = EmbeddedBackupVault(BackupFolder(folders, keyring), store, mesh.again.set)
+    mesh.stack.callback(vault.close)
+    return vault, keyring
+
+
+def back_up(
+    mesh: Mesh, vault: BackupVault, operations: Operations, settings: Settings
+) -> tuple[CreateBackupKind, RestoreBackupKind]:
+    """Have backups made by schedule, and return how they are made and restored."""
+    metrics = BackupMetrics(mesh.telemetry.meter)
+    schedule = BackupSchedule(vault, operations, settings.backup_every)
+    making = CreateBackupKind(vault, settings.backup_keep, metrics.ended)
+    restoring = RestoreBackupKind(vault)
+    for kind in (making, restoring):
+        mesh.stack.push_async_callback(kind.close)
+    for task in (metrics.begin(vault), schedule.run()):
+        mesh.stack.push_async_callback(stop, asyncio.create_task(task))
+    return making, restoring
 
 
 async def stop(task: asyncio.Task[None]) -> None:
@@ -166,12 +215,15 @@ def service(
         exports=Exports(store.moving, store.secrets.token_key),
         imports=Imports(store.moving, store.secrets.id_key, embedder),
         deletions=governing.deletions if governing else None,
+        sealer=Sealer(governing.owner_keys if governing else None),
         watches=Watches(store.feed, store.secrets.token_key, leaving or asyncio.Event()),
         reembedding=Reembedding(models, governing.operations) if governing else None,
     )
     memory = servicer(use_cases)
     office: Callable[..., Any] = GovernanceServicer
-    governance = office(governing.erasures, governing.quotas, governing.retention) if governing else None
+    governance = (
+        office(governing.erasures, governing.quotas, governing.retention, governing.backups) if governing else None
+    )
     audit = AuditServicer(governing.audits, governing.audit_log) if governing else None
     operation = OperationServicer(governing.operations) if governing else None
     subject_data = SubjectDataServicer(governing.subject_data) if governing else None

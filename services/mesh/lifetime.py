@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from typing import NoReturn
 
 from services.mesh.config import BadSettings, LifetimeSettings, load
 
@@ -44,6 +46,11 @@ async def until_told_to_stop(
     if descriptor is not None:
         _watch_end_of_file(loop, descriptor, lambda: tell("the supervisor has ended"))
     return await reason
+
+
+def start_again() -> NoReturn:
+    """Put a fresh process with the same command in the place of this one, which keeps its number and its supervisor."""
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # what was run is run
 
 
 def _watch_end_of_file(loop: asyncio.AbstractEventLoop, descriptor: int, then: Callable[[], None]) -> None:

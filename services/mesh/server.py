@@ -21,7 +21,7 @@ from services.mesh.errors import NotBuilt
 from services.mesh.identity import HopSigner, HopVerifier
 from services.mesh.interceptors import Refused, server_interceptors
 from services.mesh.keys import KeyFolder
-from services.mesh.lifetime import until_told_to_stop
+from services.mesh.lifetime import start_again, until_told_to_stop
 from services.mesh.ops import PortTaken, Readiness, start_ops
 from services.mesh.telemetry import Telemetry
 
@@ -65,6 +65,7 @@ class Mesh:
     stack: AsyncExitStack
     readiness: Readiness = field(default_factory=Readiness)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)  # set when endless calls must end
+    again: asyncio.Event = field(default_factory=asyncio.Event)  # set by a service that must start from its data anew
 
     def channel(self, service: str, *, retryable: Sequence[str] = ()) -> MeshChannel:
         """Open a channel to *service* as this service; closed with the process."""
@@ -95,7 +96,13 @@ def server_options(settings: MeshSettings) -> Sequence[tuple[str, int]]:
 
 
 async def run(name: str, settings: MeshSettings, build: Build) -> None:
-    """Serve until told to stop, then drain; returns when everything is closed."""
+    """Serve until told to stop, then drain; returns when everything is closed, unless the service starts again."""
+    if await _run(name, settings, build):
+        start_again()
+
+
+async def _run(name: str, settings: MeshSettings, build: Build) -> bool:
+    """Serve, drain and close everything; return whether the service is to start again."""
     logs.configure(name, settings.log_level)
     telemetry = Telemetry(name, settings)
     try:
@@ -110,11 +117,15 @@ async def run(name: str, settings: MeshSettings, build: Build) -> None:
             if not starting.done():  # told to stop while loading
                 starting.cancel()
                 await asyncio.wait({starting})
-                return
+                return False
             server, probe = await starting
             log.info("ready", extra={"port": settings.port(name)})
-            reason = await stopped
+            again = asyncio.ensure_future(mesh.again.wait())
+            stack.callback(again.cancel)
+            await asyncio.wait({stopped, again}, return_when=asyncio.FIRST_COMPLETED)
+            reason = stopped.result() if stopped.done() else "it starts again"
             await drain(mesh, server, probe, reason)
+            return not stopped.done()
     finally:
         await asyncio.to_thread(telemetry.shutdown)
 

@@ -1,8 +1,10 @@
 """Sealing what leaves the data folder with a key of its owner, so that shredding the key erases it wherever a copy may lie."""
 
+import asyncio
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +18,7 @@ KEY_ID_BYTES = 16
 _SALT_BYTES = 16
 _NONCE_BYTES = 12
 _VERSION = b"\x01"
+_EXPORT = b"export"
 
 
 class SealBroken(FailedPrecondition):
@@ -43,6 +46,10 @@ class OwnerKeys(Protocol):
 
     def of(self, owner: str) -> OwnerKey:
         """Return the key of *owner*, made when there is none; one just made may be lost until ``sync`` returns."""
+        ...
+
+    def existing(self, owner: str) -> OwnerKey | None:
+        """Return the key of *owner* if there is one."""
         ...
 
     def find(self, key_id: bytes) -> OwnerKey | None:
@@ -82,3 +89,32 @@ def open_alone(key: OwnerKey, purpose: bytes, sealed: bytes) -> bytes:
         raise SealBroken(
             "the key of the caller does not open it: it was erased, is another's, or the bytes were changed"
         ) from None
+
+
+class Sealer:
+    """Seals what one person takes out, and opens it when the same person brings it back; nothing of either without *keys*."""
+
+    def __init__(self, keys: OwnerKeys | None) -> None:
+        self._keys = keys
+
+    async def sealing(self, owner: str) -> Callable[[bytes], bytes]:
+        """Return what seals with the key of *owner*, which is durable."""
+        key = await asyncio.to_thread(self._durable_key, owner)
+        return lambda plain: seal_alone(key, _EXPORT, plain)
+
+    async def opening(self, owner: str) -> Callable[[bytes], bytes]:
+        """Return what opens with the key of *owner*, or raises ``SealBroken``."""
+        key = await asyncio.to_thread(self._required().existing, owner)
+        # Without a key an empty one stands in: it opens nothing, and the refusal is the same.
+        return lambda sealed: open_alone(key or OwnerKey(b"", b""), _EXPORT, sealed)
+
+    def _durable_key(self, owner: str) -> OwnerKey:
+        keys = self._required()
+        key = keys.of(owner)
+        keys.sync()
+        return key
+
+    def _required(self) -> OwnerKeys:
+        if self._keys is None:
+            raise SealingUnavailable("this service has no keys to seal with")
+        return self._keys

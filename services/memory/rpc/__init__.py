@@ -13,6 +13,7 @@ from services.memory.domain.moving import Exports
 from services.memory.domain.reading import Reading
 from services.memory.domain.reembedding import Reembedding
 from services.memory.domain.related import Related
+from services.memory.domain.sealing import Sealer
 from services.memory.domain.searches import Searches
 from services.memory.domain.superseding import Superseding
 from services.memory.domain.watching import Watches
@@ -41,6 +42,7 @@ class MemoryUseCases:
     related: Related
     exports: Exports
     imports: Imports
+    sealer: Sealer
     watches: Watches
     reembedding: Reembedding | None = None  # where operations run
     deletions: Deletions | None = None
@@ -72,6 +74,7 @@ class MemoryServicer(
         self._related = use_cases.related
         self._exports = use_cases.exports
         self._imports = use_cases.imports
+        self._sealer = use_cases.sealer
         self._deletions = use_cases.deletions
         self._watches = use_cases.watches
         self._reembedding = use_cases.reembedding

@@ -8,9 +8,11 @@ from google.longrunning import operations_pb2
 from memorybox.governance.v1 import governance_pb2
 from memorybox.governance.v1 import governance_service_pb2 as pb
 from memorybox.governance.v1 import governance_service_pb2_grpc as pb_grpc
+from services.memory.domain.backups import Backups
 from services.memory.domain.erasure import Erasures
 from services.memory.domain.quotas import Quota, Quotas
 from services.memory.domain.retention import Due, Retention, RetentionPolicy
+from services.memory.rpc.backups import BackupRpcs
 from services.memory.rpc.operations import operation_to_proto
 from services.mesh.interceptors import caller
 
@@ -20,13 +22,14 @@ if TYPE_CHECKING:
 _DAY_S = 86_400
 
 
-class GovernanceServicer(pb_grpc.GovernanceServiceServicer):
+class GovernanceServicer(BackupRpcs, pb_grpc.GovernanceServiceServicer):
     """What this version of GovernanceService does; the rest of the contract answers UNIMPLEMENTED."""
 
-    def __init__(self, erasures: Erasures, quotas: Quotas, retention: Retention) -> None:
+    def __init__(self, erasures: Erasures, quotas: Quotas, retention: Retention, backups: Backups) -> None:
         self._erasures = erasures
         self._quotas = quotas
         self._retention = retention
+        self._backups = backups
 
     async def EraseOwner(self, request: pb.EraseOwnerRequest, context: "Context") -> operations_pb2.Operation:
         return operation_to_proto(await self._erasures.erase(caller(context), request.owner_user, request.request_id))

@@ -1,17 +1,19 @@
 """Exports and imports on the wire."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from memorybox.memory.v1 import memory_pb2
 from memorybox.memory.v1 import memory_service_pb2 as pb
 from services.memory.domain.importing import Imports, Incoming
 from services.memory.domain.memory import Embedding
 from services.memory.domain.moving import Exports
+from services.memory.domain.sealing import SealBroken, Sealer
 from services.memory.domain.transfer import ImportProgress
 from services.memory.wire import memory_to_proto, new_draft_from_proto, time_from_proto
 from services.mesh.errors import InvalidInput, MemoryBoxError, Violation
@@ -30,10 +32,12 @@ class MovingRpcs:
 
     _exports: Exports
     _imports: Imports
+    _sealer: Sealer
 
     async def ExportMemories(
         self, request: pb.ExportMemoriesRequest, context: "Context"
     ) -> AsyncIterator[pb.ExportMemoriesResponse]:
+        seal = await self._sealer.sealing(caller(context).user) if request.sealed else None
         exported = self._exports.export(
             caller(context),
             include_embeddings=request.include_embeddings,
@@ -42,7 +46,10 @@ class MovingRpcs:
         )
         async for row in exported:
             memory = memory_to_proto(row.memory, row.embedding)
-            yield pb.ExportMemoriesResponse(memory=memory, resume_token=row.resume_token)
+            if seal is None:
+                yield pb.ExportMemoriesResponse(memory=memory, resume_token=row.resume_token)
+            else:
+                yield pb.ExportMemoriesResponse(sealed=seal(memory.SerializeToString()), resume_token=row.resume_token)
 
     async def ImportMemories(
         self, request_iterator: AsyncIterator[pb.ImportMemoriesRequest], context: "Context"
@@ -54,9 +61,20 @@ class MovingRpcs:
 
         config = await _config(request_iterator)
         user = caller(context).user
-        items = (_incoming(message, user) async for message in request_iterator)
+        items = self._incoming(request_iterator, user)
         progress = await self._imports.run(caller(context), config.import_id, config.first_index, items, confirm_end)
         return _progress_to_proto(progress)
+
+    async def _incoming(
+        self, messages: AsyncIterator[pb.ImportMemoriesRequest], user: str
+    ) -> AsyncIterator[Incoming | MemoryBoxError]:
+        unseal: Callable[[bytes], bytes] | None = None
+        async for message in messages:
+            if message.WhichOneof("message") == "sealed":
+                unseal = unseal or await self._sealer.opening(user)
+                yield _unsealed(message.sealed, unseal, user)
+            else:
+                yield _incoming(message, user)
 
 
 async def _config(messages: AsyncIterator[pb.ImportMemoriesRequest]) -> pb.ImportMemoriesRequest.Config:
@@ -82,6 +100,15 @@ def _incoming(message: pb.ImportMemoriesRequest, user: str) -> Incoming | Memory
             )
         case _:
             return InvalidInput("memory must be given", violations=[Violation("memory", "must be given")])
+
+
+def _unsealed(sealed: bytes, unseal: Callable[[bytes], bytes], user: str) -> Incoming | MemoryBoxError:
+    try:
+        return incoming_from_proto(memory_pb2.Memory.FromString(unseal(sealed)), user)
+    except (InvalidInput, SealBroken) as fault:
+        return fault
+    except DecodeError:
+        return SealBroken("what was sealed is not a memory")
 
 
 def incoming_from_proto(memory: memory_pb2.Memory, user: str) -> Incoming:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 RESULTS: Mapping[str, type[Message]] = {
     "EraseOwner": governance_pb2.SubjectDataReceipt,
     "AnonymizeOwner": governance_pb2.SubjectDataReceipt,
+    "CreateBackup": governance_pb2.Backup,
+    "RestoreBackup": governance_pb2.RestoredBackup,
     REEMBED: memory_service_pb2.ReembeddingResult,
     "DeleteMemories": memory_service_pb2.DeleteMemoriesResult,
 }

@@ -44,13 +44,13 @@ class VaultFolders:
     """Where things lie."""
 
     data: Path
+    store: Path  # the live store's
     backups: Path
-    keys: Path
 
-    @property
-    def store(self) -> Path:
-        """The live store's folder."""
-        return self.data / STORE_NAME
+
+def folders_of(data: Path, backups: Path | None, store: Path | None = None) -> VaultFolders:
+    """Return the folders of a data folder, whose store and backups lie in it unless said otherwise."""
+    return VaultFolders(data, store or data / STORE_NAME, backups or data / "backups")
 
 
 class BackupFolder:
@@ -131,7 +131,7 @@ class BackupFolder:
 
     def prepare(self, backup_id: str, skipped_owners: set[str], meter: Meter) -> Loaded:
         """Restore beside the live database, without *skipped_owners*."""
-        ids = {key_id for owner in skipped_owners if (key_id := self.keyring.id_of(owner)) is not None}
+        ids = {key.key_id for owner in skipped_owners if (key := self.keyring.existing(owner)) is not None}
         swap.clear_prepared(self.folders.store)
         target = swap.prepared(self.folders.store)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -65,11 +65,11 @@ class Keyring:
                 )
             return None if slot.state == _SHREDDED else self._unwrap(slot)
 
-    def id_of(self, owner: str) -> bytes | None:
-        """Return the id of the key that *owner* has now, if any."""
+    def existing(self, owner: str) -> OwnerKey | None:
+        """Return the key of *owner* if there is one."""
         with self._lock:
             slot = self._slots.by_tag.get(self.tag(owner))
-        return None if slot is None else slot.key_id
+            return None if slot is None else self._unwrap(slot)
 
     def sync(self) -> None:
         """Return once every key made so far is durable."""

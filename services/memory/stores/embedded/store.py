@@ -128,6 +128,11 @@ class EmbeddedMemoryStore(FindingReads):
         await asyncio.to_thread(self._stack.close)
 
     @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self._path.parent
+
+    @property
     def secrets(self) -> StoreSecrets:
         """The keys for derived ids and page tokens."""
         return self._secrets

@@ -46,7 +46,7 @@ class EmbeddedBackupVault:
         self._host = host
         self._leave = leave
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="backup")
-        self._busy = 0
+        self._busy: list[None] = []  # one entry for each work under way; a list, since threads may append at once
         self._skipped: set[str] = set()  # whose rows were left out of what is prepared
 
     @property
@@ -123,8 +123,8 @@ class EmbeddedBackupVault:
 
     async def shred(self, owner: str, operation_id: str) -> Mapping[str, int]:
         """Remove *owner* from restored copies and destroy their key."""
-        if self._busy or swap.prepared(self._folder.folders.store).exists():
-            raise BackupUnderWay("a backup or restore is under way; it is tried again", retry_after_s=_RETRY_S)
+        if self._busy:
+            raise _under_way()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._shred, owner, operation_id)
 
@@ -134,6 +134,8 @@ class EmbeddedBackupVault:
         self._folder.keyring.close()
 
     def _shred(self, owner: str, operation_id: str) -> Mapping[str, int]:
+        if swap.prepared(self._folder.folders.store).exists():
+            raise _under_way()
         for copy in self._folder.copies():
             erase_from_copy(copy, owner)
         return {"keys": self._folder.keyring.shred(owner, operation_id)}
@@ -143,11 +145,15 @@ class EmbeddedBackupVault:
 
     @contextmanager
     def _working(self) -> Iterator[None]:
-        self._busy += 1
+        self._busy.append(None)
         try:
             yield
         finally:
-            self._busy -= 1
+            self._busy.pop()
+
+
+def _under_way() -> BackupUnderWay:
+    return BackupUnderWay("a backup or restore is under way; it is tried again", retry_after_s=_RETRY_S)
 
 
 def erase_from_copy(database: Path, owner: str) -> int:
