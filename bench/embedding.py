@@ -25,7 +25,7 @@ from services.embedding.domain.embedder import InputKind
 from services.models import graph
 from services.models.files import VOCABULARY, WEIGHTS
 from services.models.kernels import session, signed_weights_are_exact
-from services.models.sentence import SPACE, SentenceModel
+from services.models.sentence import INT8, SentenceModel
 from services.models.tokens import WordPieceTokenizer
 
 Ids = NDArray[np.int64]
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start = time.perf_counter()
     SentenceModel.load()
     print(
-        f"space {SPACE}; load {time.perf_counter() - start:.2f} s; signed form exact here: {signed_weights_are_exact()}\n"
+        f"space {INT8.space}; load {time.perf_counter() - start:.2f} s; signed form exact here: {signed_weights_are_exact()}\n"
     )
     source = graph.Source.parse(WEIGHTS.read())
     runs = {"shipped": shipped(), "signed": integer(source, signed=True), "unsigned": integer(source, signed=False)}

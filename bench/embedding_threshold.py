@@ -1,12 +1,13 @@
 """Calibrates the cosine from which a match is worth showing, on real text; prints the table of services/models/sentence.py.
 
-    .venv/bin/python -m bench.embedding_threshold
+    .venv/bin/python -m bench.embedding_threshold [--model int8|float32]
 
 True matches: (1) the questions and notes of tests/unit/models/questions.jsonl, (2) the summary line of a function and the
 paragraph that explains it, from the docstrings of the packages installed here. Noise is every other pairing. The threshold is the
 largest hundredth that keeps 95% of the true matches of both kinds: a wrong hit costs a glance, a lost one the answer.
 """
 
+import argparse
 import ast
 import json
 import re
@@ -17,7 +18,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from services.models.sentence import SPACE, SentenceModel
+from services.models.sentence import VARIANTS, SentenceModel, Variant
 
 PAIRS = 1500
 KEPT = 0.95
@@ -62,9 +63,9 @@ def others(similarity: Matrix) -> Matrix:
     return found
 
 
-def main() -> None:
+def main(variant: Variant) -> None:
     """Measure and print."""
-    model = SentenceModel.load()
+    model = SentenceModel.load(variant)
 
     def embed(texts: list[str]) -> Matrix:
         return np.stack([model.embed(text).values for text in texts])
@@ -76,7 +77,7 @@ def main() -> None:
     by_note, foreign, by_paragraph = questions @ notes.T, questions @ paragraphs.T, summaries @ paragraphs.T
     found_notes, found_paragraphs = np.diag(by_note), np.diag(by_paragraph)
 
-    print(f"space {SPACE}; {len(rows)} questions, {len(chosen)} explained summaries\n")
+    print(f"space {variant.space}; {len(rows)} questions, {len(chosen)} explained summaries\n")
     print(
         "| threshold | notes found | paragraphs found | other notes | foreign paragraphs | paragraphs of the same field |"
     )
@@ -96,4 +97,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    by_name = {variant.name: variant for variant in VARIANTS}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=by_name, default="int8")
+    main(by_name[parser.parse_args().model])

@@ -31,7 +31,7 @@ async def build(mesh: Mesh, settings: EmbeddingSettings | None = None) -> Servic
         raise NotBuilt(f"profile {mesh.settings.profile!r} has no embedder in this version; use `local`")
     from services.embedding.backends.local import LocalEmbedder  # loads ONNX Runtime
 
-    embedder = await asyncio.to_thread(LocalEmbedder.load, settings.workers)
+    embedder = await asyncio.to_thread(LocalEmbedder.load, settings.workers, settings.model)
     mesh.stack.push_async_callback(embedder.close)
     embeddings = Embeddings(
         embedder,

@@ -28,12 +28,13 @@ class EmbeddingServicer(rpc_grpc.EmbeddingServiceServicer):
         """Embed the texts in order."""
         kind = input_kind_from_proto(request.input_kind)
         vectors = await self._embeddings.embed(request.texts, kind, request.space)
-        active = self._embeddings.models[0]
+        model = self._embeddings.model(request.space)
         embeddings = [embedding_to_proto(vector) for vector in vectors]
         if request.include_windows:
-            for embedding, windows in zip(embeddings, windows_that_fit(vectors, active.dimension), strict=True):
+            for embedding, windows in zip(embeddings, windows_that_fit(vectors, model.dimension), strict=True):
                 embedding.windows.extend(windows_to_proto(windows))
-        return rpc_pb.EmbedTextsResponse(embeddings=embeddings, model=model_to_proto(active, active=True))
+        active = model is self._embeddings.models[0]
+        return rpc_pb.EmbedTextsResponse(embeddings=embeddings, model=model_to_proto(model, active=active))
 
     async def ListEmbeddingModels(
         self, request: rpc_pb.ListEmbeddingModelsRequest, context: Any

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from services.embedding.domain.embeddings import MAX_TEXTS
-from services.mesh.config import integer, setting
+from services.mesh.config import integer, one_of, setting
 
 
 def usable_processors() -> int:
@@ -18,6 +18,12 @@ def usable_processors() -> int:
 class EmbeddingSettings:
     """What the embedding service can be told."""
 
+    model: str = setting(
+        "MEMORYBOX_EMBEDDING_MODEL",
+        default="int8",
+        parse=one_of("int8", "float32"),
+        doc="How the local model multiplies: `int8`, or `float32`, as it was trained: 3 to 6 times slower. Memories move to another one by `StartReembedding` (docs/spaces.md).",
+    )
     workers: int = setting(
         "MEMORYBOX_EMBEDDING_WORKERS",
         default=usable_processors,

@@ -2,7 +2,8 @@
 
 The shipped file keeps weights as int8 with one scale a column but multiplies them as float32. Here each linear layer
 becomes one ``DynamicQuantizeMatMul``: its input is quantised to 8 bits on the fly, the product is summed in exact 32-bit
-integers. The weights are taken over bit for bit, nothing is requantised. Other differences, all for speed and without effect on
+integers. The weights are taken over bit for bit, nothing is requantised. With *float_products* a layer multiplies as the shipped file
+does. Other differences, all for speed and without effect on
 the result beyond float rounding: query, key and value are one product; attention is one operator; embeddings stay int8
 until a row is looked up; there is no mask, since a run holds one unpadded text; mean pooling and normalisation happen
 inside.
@@ -76,13 +77,13 @@ class Source:
         return Source(arrays, linears)
 
 
-def build(source: Source, *, signed_weights: bool) -> bytes:
-    """Return the integer model as ONNX bytes: ``input_ids`` (1, n) int64 -> ``sentence_vector`` (1, 384) of length 1.
+def build(source: Source, *, signed_weights: bool, float_products: bool = False) -> bytes:
+    """Return the model as ONNX bytes: ``input_ids`` (1, n) int64 -> ``sentence_vector`` (1, 384) of length 1.
 
     *signed_weights* chooses how the weights are written, not their values: both forms give bit-identical vectors where
-    the processor multiplies exactly (``services.models.kernels``).
+    the processor multiplies exactly (``services.models.kernels``). With *float_products* it makes no difference.
     """
-    graph = _Graph(signed_weights=signed_weights)
+    graph = _Graph(signed_weights=signed_weights, float_products=float_products)
     hidden = _embed(graph, source)
     for number in range(LAYERS):
         hidden = _encode(graph, source, f"encoder.layer.{number}", hidden)
@@ -96,6 +97,7 @@ class _Graph:
     """Collects nodes and constants under numbered names."""
 
     signed_weights: bool
+    float_products: bool = False
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
 
@@ -111,6 +113,10 @@ class _Graph:
         return output
 
     def linear(self, layer: Linear, hidden: str) -> str:
+        if self.float_products:
+            weight = (layer.weight * layer.scale).astype(np.float32)
+            product = self.node("MatMul", [hidden, self.constant(weight)])
+            return self.node("Add", [product, self.constant(layer.bias)])
         weight, zero = layer.weight, np.zeros(len(layer.scale), np.int8)
         if not self.signed_weights:
             weight = (weight.astype(np.int16) + _UNSIGNED_ZERO).astype(np.uint8)

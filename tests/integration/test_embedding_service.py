@@ -23,7 +23,7 @@ from services.mesh.identity import HopSigner
 from services.mesh.keys import Grant, KeyFolder
 from services.mesh.server import Mesh, start
 from services.mesh.telemetry import Telemetry
-from services.models.sentence import SPACE, SentenceModel
+from services.models.sentence import FLOAT32, INT8, SentenceModel
 from tests.support.mesh import free_ports
 
 RPC = "/memorybox.embedding.v1.EmbeddingService/*"
@@ -103,15 +103,28 @@ async def test_embed_texts_answers_unit_vectors_in_order_with_their_space(server
     assert np.array_equal(vectors[0], vectors[2])
     assert vectors[0] @ vectors[1] < 0.3
     assert [embedding.token_count for embedding in answer.embeddings] == [4, 6, 4]
-    assert (answer.model.space, answer.model.dimension, answer.model.active) == (SPACE, 384, True)
+    assert (answer.model.space, answer.model.dimension, answer.model.active) == (INT8.space, 384, True)
 
 
-async def test_list_embedding_models_describes_the_active_space(server: Server) -> None:
+async def test_list_embedding_models_describes_the_spaces_the_active_one_first(server: Server) -> None:
     answer = await server.stub.ListEmbeddingModels(pb.ListEmbeddingModelsRequest(), timeout=10)
 
-    (model,) = answer.models
-    assert (model.space, model.dimension, model.window_tokens, model.active) == (SPACE, 384, 256, True)
-    assert 0 < model.threshold < 1
+    first, second = answer.models
+    assert (first.space, first.dimension, first.window_tokens, first.active) == (INT8.space, 384, 256, True)
+    assert (second.space, second.dimension, second.window_tokens, second.active) == (FLOAT32.space, 384, 256, False)
+    assert 0 < first.threshold < 1
+    assert 0 < second.threshold < 1
+
+
+async def test_every_space_is_served_with_its_own_vectors(server: Server) -> None:
+    text = "The kettle is broken."
+
+    int8, float32 = [await server.embed(text, space=variant.space) for variant in (INT8, FLOAT32)]
+
+    assert (int8.model.space, int8.model.active) == (INT8.space, True)
+    assert (float32.model.space, float32.model.active) == (FLOAT32.space, False)
+    assert list(float32.embeddings[0].values) == SentenceModel.load(FLOAT32).embed(text).values.tolist()
+    assert list(int8.embeddings[0].values) == SentenceModel.load(INT8).embed(text).values.tolist()
 
 
 async def test_vector_has_the_same_bits_whatever_is_embedded_beside_it(server: Server) -> None:
@@ -184,7 +197,7 @@ async def test_bad_request_names_the_field(server: Server, request_fields: dict[
 
 
 async def test_question_may_say_what_it_is(server: Server) -> None:
-    answer = await server.embed("where is the kettle", input_kind=pb.EmbedTextsRequest.QUERY, space=SPACE)
+    answer = await server.embed("where is the kettle", input_kind=pb.EmbedTextsRequest.QUERY, space=INT8.space)
 
     assert len(answer.embeddings) == 1
 

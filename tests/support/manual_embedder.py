@@ -9,28 +9,32 @@ from services.embedding.domain.embedder import EmbeddingModel, InputKind, TextVe
 
 MODEL = EmbeddingModel(space="manual@1/2/mean/none", model="manual", dimension=2, window_tokens=8, threshold=0.5)
 
+OTHER = EmbeddingModel(space="manual@2/2/mean/none", model="manual", dimension=2, window_tokens=8, threshold=0.4)
 
-def vector_of(text: str) -> TextVector:
+
+def vector_of(text: str, space: str = MODEL.space) -> TextVector:
     """Return the vector that ``ManualEmbedder`` gives *text*."""
-    return TextVector(np.array([len(text), len(set(text))], dtype=np.float32), token_count=len(text), window_count=1)
+    sign = 1 if space == MODEL.space else -1
+    values = np.array([len(text), len(set(text))], dtype=np.float32) * np.float32(sign)
+    return TextVector(values, token_count=len(text), window_count=1)
 
 
 class ManualEmbedder:
-    """Remembers what was submitted; with *auto* it answers at once."""
+    """Remembers what was submitted; with *auto* it answers at once. In the space of ``OTHER`` vectors are negative."""
 
     def __init__(self, *, auto: bool = False) -> None:
-        self.model = MODEL
+        self.models = (MODEL, OTHER)
         self.submitted: list[tuple[str, InputKind]] = []
         self._auto = auto
-        self._open: list[tuple[str, asyncio.Future[TextVector]]] = []
+        self._open: list[tuple[str, str, asyncio.Future[TextVector]]] = []
 
-    def submit(self, texts: Sequence[str], kind: InputKind) -> Sequence[asyncio.Future[TextVector]]:
+    def submit(self, texts: Sequence[str], kind: InputKind, space: str) -> Sequence[asyncio.Future[TextVector]]:
         """Take *texts* without computing them."""
         futures = []
         for text in texts:
             future: asyncio.Future[TextVector] = asyncio.get_running_loop().create_future()
             self.submitted.append((text, kind))
-            self._open.append((text, future))
+            self._open.append((text, space, future))
             futures.append(future)
         if self._auto:
             self.finish()
@@ -39,16 +43,16 @@ class ManualEmbedder:
     @property
     def waiting(self) -> list[str]:
         """Texts that are neither finished nor withdrawn."""
-        return [text for text, future in self._open if not future.done()]
+        return [text for text, _, future in self._open if not future.done()]
 
     def finish(self, *texts: str) -> None:
         """Answer *texts*, or all."""
-        for text, future in self._open:
+        for text, space, future in self._open:
             if not future.done() and (not texts or text in texts):
-                future.set_result(vector_of(text))
+                future.set_result(vector_of(text, space))
 
     def fail(self, text: str, error: Exception) -> None:
         """Fail *text*."""
-        for known, future in self._open:
+        for known, _, future in self._open:
             if known == text and not future.done():
                 future.set_exception(error)

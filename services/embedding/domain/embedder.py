@@ -53,18 +53,18 @@ class TextVector:
 
 
 class Embedder(Protocol):
-    """A model that embeds; implemented in ``backends/``."""
+    """Models that embed; implemented in ``backends/``."""
 
     @property
-    def model(self) -> EmbeddingModel:
-        """The model and its space."""
+    def models(self) -> Sequence[EmbeddingModel]:
+        """The models and their spaces, the active one first."""
         ...
 
-    def submit(self, texts: Sequence[str], kind: InputKind) -> Sequence[asyncio.Future[TextVector]]:
-        """Start embedding *texts* and return one future each, in order.
+    def submit(self, texts: Sequence[str], kind: InputKind, space: str) -> Sequence[asyncio.Future[TextVector]]:
+        """Start embedding *texts* with the model of *space*, which is served, and return one future each, in order.
 
         Requests share the model fairly: each call of ``submit`` gets its turn, however many texts another one brought.
         Cancelling a future withdraws its text; what of it is not computed yet never is. A text's vector depends on the
-        text and its kind alone.
+        text, its kind and the model alone.
         """
         ...

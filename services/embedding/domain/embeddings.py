@@ -33,7 +33,7 @@ class _Flight:
 
 
 class Embeddings:
-    """The embedding service's rules over one model. Belongs to one event loop.
+    """The embedding service's rules over its models. Belongs to one event loop.
 
     ``cached_texts`` and ``computed_texts`` count, since the start, what the cache answered and what the model was asked.
     """
@@ -51,7 +51,16 @@ class Embeddings:
     @property
     def models(self) -> Sequence[EmbeddingModel]:
         """The models served, the active one first."""
-        return (self._embedder.model,)
+        return self._embedder.models
+
+    def model(self, space: str) -> EmbeddingModel:
+        """Return the model of *space* (empty: the active one), or raise ``InvalidInput``."""
+        served = self._embedder.models
+        for model in served:
+            if space in {"", model.space}:
+                return model
+        wanted = Violation("space", f"must be empty or a served space: {', '.join(model.space for model in served)}")
+        raise InvalidInput(f"space {space!r} is not served", violations=[wanted])
 
     @property
     def waiting(self) -> int:
@@ -64,25 +73,19 @@ class Embeddings:
         Raises ``InvalidInput`` for what is out of bounds and ``QueueFull`` before anything is computed. If nobody else
         waits for them, cancelling withdraws the texts.
         """
-        self._check_space(space)
-        keys = self._keys(texts, kind)
+        model = self.model(space)
+        keys = self._keys(texts, kind, model)
         vectors = {key: found for key in keys if (found := self._cache.get(key)) is not None}
         self.cached_texts += len(vectors)
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in vectors}
-        flights = self._board(missing, kind)
+        flights = self._board(missing, kind, model)
         try:
             vectors |= await _landed_all(flights)
         finally:
             self._leave(flights)
         return [vectors[key] for key in keys]
 
-    def _check_space(self, space: str) -> None:
-        active = self._embedder.model.space
-        if space not in {"", active}:
-            wanted = Violation("space", f"must be empty or a served space: {active}")
-            raise InvalidInput(f"space {space!r} is not served", violations=[wanted])
-
-    def _keys(self, texts: Sequence[str], kind: InputKind) -> list[bytes]:
+    def _keys(self, texts: Sequence[str], kind: InputKind, model: EmbeddingModel) -> list[bytes]:
         if not 1 <= len(texts) <= MAX_TEXTS:
             raise _invalid("texts", f"must be 1 to {MAX_TEXTS} texts, got {len(texts)}")
         contents = [text.encode("utf-8") for text in texts]
@@ -96,23 +99,23 @@ class Embeddings:
         total = sum(len(content) for content in contents)
         if total > MAX_REQUEST_BYTES:
             raise _invalid("texts", f"must together be at most {MAX_REQUEST_BYTES} bytes of UTF-8, got {total}")
-        scope = f"{self._embedder.model.space}\n{kind}\n".encode()
+        scope = f"{model.space}\n{kind}\n".encode()
         return [hashlib.sha256(scope + content).digest() for content in contents]
 
-    def _board(self, missing: dict[bytes, str], kind: InputKind) -> dict[bytes, _Flight]:
+    def _board(self, missing: dict[bytes, str], kind: InputKind, model: EmbeddingModel) -> dict[bytes, _Flight]:
         new = {key: text for key, text in missing.items() if key not in self._flights}
         if new:
-            self._start(new, kind)
+            self._start(new, kind, model)
         flights = {key: self._flights[key] for key in missing}
         for flight in flights.values():
             flight.waiters += 1
         return flights
 
-    def _start(self, new: dict[bytes, str], kind: InputKind) -> None:
+    def _start(self, new: dict[bytes, str], kind: InputKind, model: EmbeddingModel) -> None:
         sizes = [len(text.encode("utf-8")) for text in new.values()]
         if len(self._flights) + len(new) > self._queue_texts or self._waiting_bytes + sum(sizes) > self._queue_bytes:
             raise QueueFull(f"{len(self._flights)} texts wait already; try again later", retry_after_s=_RETRY_AFTER_S)
-        futures = self._embedder.submit(list(new.values()), kind)
+        futures = self._embedder.submit(list(new.values()), kind, model.space)
         self.computed_texts += len(new)
         for key, future, size in zip(new, futures, sizes, strict=True):
             self._flights[key] = _Flight(future, size)

@@ -25,6 +25,7 @@ class Phase(StrEnum):
     """What is done in which order."""
 
     FILL = "FILL"  # the new space, beside the active one
+    SWITCH = "SWITCH"  # a step of its own, so that a cancellation before it is heeded
     SWEEP = "SWEEP"  # what nothing is compared with any more, after the switch
 
 
@@ -82,24 +83,20 @@ class ReembeddingKind:
         if operation.cursor is None:
             return await self._begin(operation.request["space"])
         progress = Progress(**operation.cursor)
-        if progress.phase == Phase.FILL:
-            try:
+        match progress.phase:
+            case Phase.FILL:
                 return await self._fill(progress)
-            except (FailedPrecondition, InvalidInput):
-                await self._spaces.set_target("")  # it will not go on, and writes need not serve it any more
-                raise
+            case Phase.SWITCH:
+                return await self._switch(progress)
         return await self._sweep(progress)
 
     async def undo(self, operation: Operation) -> Step | None:
         """Drop what was filled, bit by bit; after the switch it is too late, and the operation goes on."""
-        if operation.cursor is None:
-            return None
-        progress = Progress(**operation.cursor)
-        if progress.phase == Phase.SWEEP:
-            return await self._sweep(progress)
+        if operation.cursor is not None and operation.cursor["phase"] == Phase.SWEEP:
+            return await self._sweep(Progress(**operation.cursor))
         await self._spaces.set_target("")
         dropped = await self._spaces.sweep(SWEEP)
-        return Step(asdict(progress), operation.done_count, operation.total_count) if dropped else None
+        return Step(operation.cursor or {}, operation.done_count, operation.total_count) if dropped else None
 
     async def _begin(self, wanted: str) -> Step:
         space = find_space(await self._models.spaces(), wanted).name
@@ -120,20 +117,29 @@ class ReembeddingKind:
                 progress = replace(progress, position=rows[-1].number)
             elif progress.position:
                 progress = replace(progress, position=0)  # whatever was written meanwhile without a vector there
-            elif progress.space == progress.former or await self._spaces.switch():
-                progress = replace(progress, phase=Phase.SWEEP)
+            else:
+                progress = replace(progress, phase=Phase.SWITCH)
                 break
+        return await self._told(progress)
+
+    async def _switch(self, progress: Progress) -> Step:
+        is_there = progress.space == progress.former or await self._spaces.switch()
+        return await self._told(replace(progress, phase=Phase.SWEEP if is_there else Phase.FILL))
+
+    async def _told(self, progress: Progress) -> Step:
         lacking, total = await self._spaces.count_unfilled(progress.space)
         return Step(asdict(progress), total - lacking, total)
 
     async def _fill_batch(self, space: str, rows: Sequence[Unfilled]) -> None:
         began = time.monotonic()
-        texts = [row.content for row in rows]
         try:
             async with asyncio.timeout(EMBED_WITHIN_S):
-                _, embeddings = await self._models.embed(texts, InputKind.DOCUMENT, space)
+                _, embeddings = await self._models.embed([row.content for row in rows], InputKind.DOCUMENT, space)
         except TimeoutError:
             raise EmbeddingUnavailable("the embedding service is too slow") from None
+        except (FailedPrecondition, InvalidInput):
+            await self._spaces.set_target("")  # this ends the operation, and writes need not serve it any more
+            raise
         worked_s = time.monotonic() - began
         pairs = zip(rows, embeddings, strict=True)
         await self._spaces.fill([Filling(row.number, row.revision, embedding) for row, embedding in pairs])

@@ -8,7 +8,7 @@ from services.embedding.domain.cache import VectorCache
 from services.embedding.domain.embedder import InputKind
 from services.embedding.domain.embeddings import MAX_TEXT_BYTES, Embeddings, QueueFull
 from services.mesh.errors import BackendUnavailable, InvalidInput
-from tests.support.manual_embedder import MODEL, ManualEmbedder, vector_of
+from tests.support.manual_embedder import MODEL, OTHER, ManualEmbedder, vector_of
 
 DOCUMENT, QUERY = InputKind.DOCUMENT, InputKind.QUERY
 MIB = 1 << 20
@@ -75,10 +75,11 @@ async def test_largest_request_is_taken() -> None:
     assert len(vectors) == 3
 
 
-async def test_unknown_space_is_refused_and_the_active_one_is_not() -> None:
+async def test_spaces_are_served_apart_and_unknown_ones_refused() -> None:
     embeddings = over(ManualEmbedder(auto=True))
 
     assert await embeddings.embed(["tea"], DOCUMENT, MODEL.space)
+    assert (await embeddings.embed(["tea"], DOCUMENT, OTHER.space))[0].values.tolist() == [-3, -3]
     with pytest.raises(InvalidInput, match="space 'other' is not served"):
         await embeddings.embed(["tea"], DOCUMENT, "other")
 

@@ -66,7 +66,7 @@ def model() -> Model:
 
 @pytest.fixture
 async def embedder(model: Model) -> AsyncIterator[LocalEmbedder]:
-    embedder = LocalEmbedder(MODEL, model.read, workers=1)
+    embedder = LocalEmbedder({MODEL: model.read}, workers=1)
     yield embedder
     model.gate.set()
     await embedder.close()
@@ -112,7 +112,7 @@ async def test_long_text_does_not_hold_the_worker_to_its_end(embedder: LocalEmbe
 
 async def test_windows_of_one_long_text_are_computed_side_by_side(model: Model) -> None:
     model.pairs = threading.Barrier(2)  # breaks unless two windows after the first are under way at once
-    embedder = LocalEmbedder(MODEL, model.read, workers=2)
+    embedder = LocalEmbedder({MODEL: model.read}, workers=2)
 
     (vector,) = await asyncio.gather(*embedder.submit(["pair*9"], DOCUMENT))
 
@@ -142,7 +142,7 @@ async def test_failed_text_leaves_the_others_alone(embedder: LocalEmbedder) -> N
 
 
 async def test_close_fails_what_still_waits(model: Model) -> None:
-    embedder = LocalEmbedder(MODEL, model.read, workers=1)
+    embedder = LocalEmbedder({MODEL: model.read}, workers=1)
     model.gate.clear()
     futures = embedder.submit(["a", "b*9", "c"], DOCUMENT)
 

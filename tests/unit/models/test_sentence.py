@@ -12,7 +12,7 @@ import pytest
 from services.models import graph, sentence
 from services.models.files import VOCABULARY, WEIGHTS, ModelError
 from services.models.kernels import session, signed_weights_are_exact
-from services.models.sentence import SPACE, FloatVector, SentenceModel
+from services.models.sentence import FLOAT32, INT8, VARIANTS, FloatVector, SentenceModel
 from services.models.tokens import WordPieceTokenizer
 
 QUESTIONS = [json.loads(line) for line in (Path(__file__).parent / "questions.jsonl").read_text().splitlines()]
@@ -40,7 +40,7 @@ def test_vector_is_unit_float32_of_384(model: SentenceModel) -> None:
 
 def test_space_names_model_revision_dimension_pooling_and_prefix() -> None:
     assert (
-        SPACE == "all-MiniLM-L6-v2-int8d@43bf4f35/384/mean/none"
+        INT8.space == "all-MiniLM-L6-v2-int8d@43bf4f35/384/mean/none"
     )  # kept vectors belong to it: a change is a migration
 
 
@@ -185,3 +185,14 @@ def _shipped_vector(shipped: ort.InferenceSession, tokenizer: WordPieceTokenizer
     mean = shipped.run(None, inputs)[0][0].mean(axis=0)
     vector: FloatVector = mean / np.linalg.norm(mean)
     return vector
+
+
+def test_float_variant_computes_as_the_shipped_model_and_in_a_space_of_its_own() -> None:
+    model = SentenceModel.load(FLOAT32)
+    shipped = ort.InferenceSession(WEIGHTS.locate(), providers=["CPUExecutionProvider"])
+    tokenizer = WordPieceTokenizer(VOCABULARY.read())
+
+    cosines = [float(model.embed(note).values @ _shipped_vector(shipped, tokenizer, note)) for note in NOTES[:20]]
+
+    assert min(cosines) > 0.9999
+    assert len({variant.space for variant in VARIANTS}) == 2
