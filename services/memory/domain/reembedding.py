@@ -92,11 +92,12 @@ class ReembeddingKind:
 
     async def undo(self, operation: Operation) -> Step | None:
         """Drop what was filled, bit by bit; after the switch it is too late, and the operation goes on."""
-        if operation.cursor is not None and operation.cursor["phase"] == Phase.SWEEP:
-            return await self._sweep(Progress(**operation.cursor))
+        cursor = operation.cursor or {}
+        if cursor.get("phase") == Phase.SWEEP:
+            return await self._sweep(Progress(**cursor))
         await self._spaces.set_target("")
         dropped = await self._spaces.sweep(SWEEP)
-        return Step(operation.cursor or {}, operation.done_count, operation.total_count) if dropped else None
+        return Step(cursor, operation.done_count, operation.total_count) if dropped else None
 
     async def _begin(self, wanted: str) -> Step:
         space = find_space(await self._models.spaces(), wanted).name

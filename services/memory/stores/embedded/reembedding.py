@@ -71,8 +71,7 @@ class EmbeddedSpaces:
 
     async def fill(self, fillings: Sequence[Filling]) -> int:
         """Keep what is not out of date."""
-        for filling in fillings:
-            await asyncio.to_thread(check_embedding, filling.embedding)
+        await asyncio.to_thread(_check, fillings)
         return await self._host.run(lambda ground: fill(ground, fillings))
 
     async def switch(self) -> bool:
@@ -83,6 +82,11 @@ class EmbeddedSpaces:
         """Drop some vectors that nothing is compared with any more."""
         stale = await self._host.read(lambda connection: read_stale(connection, self._shown(), limit))
         return await self._host.run(lambda ground: drop(ground, stale)) if stale else 0
+
+
+def _check(fillings: Sequence[Filling]) -> None:
+    for filling in fillings:
+        check_embedding(filling.embedding)
 
 
 def set_target(ground: Ground, space: str) -> Spaces:
