@@ -32,6 +32,7 @@ from services.memory.domain.backups import (
     OwnerKeysTarget,
     RestoreBackupKind,
 )
+from services.memory.domain.deduplicating import Duplicates
 from services.memory.domain.deleting import DeletionKind, Deletions
 from services.memory.domain.erasure import ANONYMIZE, ERASE, Erasures, SubjectDataKind
 from services.memory.domain.faceting import Facets
@@ -210,6 +211,7 @@ def service(
         superseding=Superseding(store, embedder),
         reading=Reading(store),
         facets=Facets(store),
+        duplicates=Duplicates(store),
         searches=Searches(store, embedder),
         related=Related(store, embedder),
         exports=Exports(store.moving, store.secrets.token_key),

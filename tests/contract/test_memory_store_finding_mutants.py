@@ -8,15 +8,18 @@ import pytest
 
 from services.memory.domain.audit import Act
 from services.memory.domain.deletions import Deleted, DeletionPlan
+from services.memory.domain.duplicates import DuplicatePage, DuplicatePlan
 from services.memory.domain.facets import FacetCounts, FacetPlan
 from services.memory.domain.reads import ALL
 from services.memory.filter import EVERYTHING
 from services.mesh.caller import Caller
 from services.mesh.errors import MemoryBoxError
 from tests.contract import test_memory_store_deletions as deletions
+from tests.contract import test_memory_store_duplicates as duplicates
 from tests.contract import test_memory_store_facets as facets
 from tests.support.memories import BOB
 from tests.support.model_deletions import ModelDeleter
+from tests.support.model_duplicates import find_duplicates
 from tests.support.model_facets import count_values
 from tests.support.model_store import ModelMemoryStore, Record
 
@@ -61,6 +64,56 @@ class MixesTypes(ModelMemoryStore):
             known = merged.get(facet.text)
             merged[facet.text] = replace(facet, count=facet.count + known.count) if known else facet
         return replace(counts, facets=tuple(merged.values()))
+
+
+class GroupsWhatIsHidden(ModelMemoryStore):
+    """Groups what the caller may not see."""
+
+    async def duplicates(self, caller: Caller, plan: DuplicatePlan) -> DuplicatePage:
+        return find_duplicates(list(self.records.values()), plan, self.spaces.shown.active, self.seq)
+
+
+class GroupsWhatIsGone(ModelMemoryStore):
+    """Forgets what is meant."""
+
+    async def duplicates(self, caller: Caller, plan: DuplicatePlan) -> DuplicatePage:
+        return await super().duplicates(caller, replace(plan, bucket=None, filter=EVERYTHING, valid_at=None))
+
+
+class IgnoresTheMoment(ModelMemoryStore):
+    """Lets later memories into a page of an earlier moment."""
+
+    async def duplicates(self, caller: Caller, plan: DuplicatePlan) -> DuplicatePage:
+        return await super().duplicates(caller, replace(plan, snapshot=None))
+
+
+class ComparesContentsAlone(ModelMemoryStore):
+    """Never looks at vectors."""
+
+    async def duplicates(self, caller: Caller, plan: DuplicatePlan) -> DuplicatePage:
+        return await super().duplicates(caller, replace(plan, min_score=None))
+
+
+class CountsWhatIsShown(ModelMemoryStore):
+    """Says that a group is as large as what is shown of it."""
+
+    async def duplicates(self, caller: Caller, plan: DuplicatePlan) -> DuplicatePage:
+        page = await super().duplicates(caller, plan)
+        return replace(page, groups=tuple(replace(group, count=len(group.memories)) for group in page.groups))
+
+
+class FillsItsPages(ModelMemoryStore):
+    """Ends pages by the number of groups only."""
+
+    async def duplicates(self, caller: Caller, plan: DuplicatePlan) -> DuplicatePage:
+        return await super().duplicates(caller, replace(plan, max_bytes=1 << 60))
+
+
+class StartsOver(ModelMemoryStore):
+    """Answers every page with the first."""
+
+    async def duplicates(self, caller: Caller, plan: DuplicatePlan) -> DuplicatePage:
+        return replace(await super().duplicates(caller, replace(plan, after=0)), after=None)
 
 
 class DeletesWhatOthersShare(ModelDeleter):
@@ -113,6 +166,22 @@ class DeletesForGood(ModelDeleter):
         return Deleted(len(batch), None)
 
 
+async def hidden_duplicates(store: Any) -> None:
+    await duplicates.test_duplicates_are_ones_own_unless_all_visible_are_asked_for(store, None)
+
+
+async def gone_duplicates(store: Any) -> None:
+    await duplicates.test_what_is_gone_or_not_meant_is_no_duplicate(store, None)
+
+
+async def paged_duplicates(store: Any) -> None:
+    await duplicates.test_pages_follow_each_other_and_keep_to_the_first_ones_moment(store, None)
+
+
+async def large_group(store: Any) -> None:
+    await duplicates.test_large_group_is_counted_whole_and_shown_in_part(store, None)
+
+
 async def hidden_from_bob(store: Any) -> None:
     await facets.test_only_what_the_caller_may_see_is_counted(store, "bucket", BOB, 1)
 
@@ -122,6 +191,13 @@ MUTANTS: list[tuple[type[ModelMemoryStore], Promise]] = [
     (TellsTheTotal, hidden_from_bob),
     (CountsBeforeSelecting, facets.test_counts_are_of_the_selection),
     (ForgetsTheOthers, facets.test_what_is_beyond_the_limit_is_among_the_others),
+    (GroupsWhatIsHidden, hidden_duplicates),
+    (GroupsWhatIsGone, gone_duplicates),
+    (IgnoresTheMoment, paged_duplicates),
+    (StartsOver, paged_duplicates),
+    (ComparesContentsAlone, duplicates.test_near_vectors_are_grouped_with_their_lowest_cosine),
+    (CountsWhatIsShown, large_group),
+    (FillsItsPages, duplicates.test_page_ends_early_by_size_and_shows_what_fits_of_its_first_group),
     (MixesTypes, facets.test_metadata_values_keep_their_types_and_lists_count_each_element),
 ]
 

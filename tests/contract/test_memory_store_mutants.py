@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from services.memory.domain.lineage import MAX_KIN, MAX_KIN_BYTES, Lineage
-from services.memory.domain.memory import Embedding, Memory
+from services.memory.domain.memory import Memory
 from services.memory.domain.ports import (
     Create,
     ListPage,

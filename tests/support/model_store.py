@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.memory.domain import keyword
+from services.memory.domain.duplicates import DuplicatePage, DuplicatePlan
 from services.memory.domain.facets import FacetCounts, FacetPlan
 from services.memory.domain.fusion import fused_score
 from services.memory.domain.lineage import MAX_KIN, MAX_KIN_BYTES, Lineage
@@ -44,6 +45,7 @@ from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, MemoryBoxError
 from tests.support.filters import interpret
 from tests.support.model_deletions import ModelDeleter
+from tests.support.model_duplicates import find_duplicates
 from tests.support.model_facets import count_values
 from tests.support.model_feed import ModelFeed
 from tests.support.model_history import find_revision, may_read, revision_page, seen_states, state_at
@@ -270,6 +272,14 @@ class ModelMemoryStore:
         meant = [memory for memory in visible if is_meant(memory, plan.selection)]
         return count_values(meant, plan.field, plan.limit)
 
+    async def duplicates(self, caller: Caller, plan: DuplicatePlan) -> DuplicatePage:
+        visible = self._all_visible(caller, plan.now, plan.snapshot)
+        meant = [record for record in visible if is_meant(record.memory, plan)]
+        if not plan.visible:
+            meant = [record for record in meant if record.memory.owner_user == caller.user]
+        snapshot = self.seq if plan.snapshot is None else plan.snapshot
+        return find_duplicates(meant, plan, self.spaces.shown.active, snapshot)
+
     async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
         visible = [record.memory for record in self._all_visible(caller, plan.now, plan.snapshot)]
         if plan.as_of is not None:
@@ -347,7 +357,7 @@ def repeated(change: Create, known: Record) -> Memory:
     return known.memory
 
 
-def is_meant(memory: Memory, chosen: Selection | ListPlan | SearchPlan) -> bool:
+def is_meant(memory: Memory, chosen: Selection | ListPlan | SearchPlan | DuplicatePlan) -> bool:
     """Tell whether *memory* is in the bucket, holds at the time and passes the filter."""
     holds = chosen.valid_at is None or memory.holds_at(chosen.valid_at)
     return holds and chosen.bucket in (None, memory.bucket) and interpret(chosen.filter, memory)

@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 from services.memory.domain.audit import Act, current_act
 from services.memory.domain.deletions import DeletingStore
+from services.memory.domain.duplicates import DuplicateReader
 from services.memory.domain.facets import FacetReader
 from services.memory.domain.feed import FeedStore
 from services.memory.domain.lineage import LineageReader
@@ -187,7 +188,7 @@ class StoreSecrets:
     token_key: bytes
 
 
-class MemoryStore(BatchReader, FacetReader, LineageReader, RevisionReader, Protocol):
+class MemoryStore(BatchReader, DuplicateReader, FacetReader, LineageReader, RevisionReader, Protocol):
     """Where memories are kept; implemented in ``stores/``. Who may read is decided inside each query."""
 
     @property

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from memorybox.memory.v1 import memory_service_pb2_grpc as pb_grpc
 from services.memory.domain.batch_searches import BatchSearches
+from services.memory.domain.deduplicating import Duplicates
 from services.memory.domain.deleting import Deletions
 from services.memory.domain.faceting import Facets
 from services.memory.domain.history import History
@@ -18,6 +19,7 @@ from services.memory.domain.searches import Searches
 from services.memory.domain.superseding import Superseding
 from services.memory.domain.watching import Watches
 from services.memory.rpc.deleting import DeletingRpcs
+from services.memory.rpc.duplicates import DuplicateRpcs
 from services.memory.rpc.facets import FacetRpcs
 from services.memory.rpc.finding import FindingRpcs
 from services.memory.rpc.history import HistoryRpcs
@@ -38,6 +40,7 @@ class MemoryUseCases:
     superseding: Superseding
     reading: Reading
     facets: Facets
+    duplicates: Duplicates
     searches: Searches
     related: Related
     exports: Exports
@@ -54,6 +57,7 @@ class MemoryServicer(
     SupersedingRpcs,
     ReadingRpcs,
     FacetRpcs,
+    DuplicateRpcs,
     FindingRpcs,
     DeletingRpcs,
     MovingRpcs,
@@ -68,6 +72,7 @@ class MemoryServicer(
         self._history = use_cases.history
         self._superseding = use_cases.superseding
         self._reading = use_cases.reading
+        self._duplicates = use_cases.duplicates
         self._facets = use_cases.facets
         self._searches = use_cases.searches
         self._batch_searches = BatchSearches(use_cases.searches)

@@ -8,6 +8,7 @@ from datetime import datetime
 from opentelemetry.trace import SpanKind, StatusCode
 
 from services.memory.domain.deletions import DeletingStore
+from services.memory.domain.duplicates import DuplicatePage, DuplicatePlan
 from services.memory.domain.facets import FacetCounts, FacetPlan
 from services.memory.domain.feed import FeedStore
 from services.memory.domain.lineage import MAX_KIN, MAX_KIN_BYTES, Lineage
@@ -133,6 +134,11 @@ class TracedMemoryStore:
         """Pass on."""
         async with self._span("facet"):
             return await self._store.facet(caller, plan)
+
+    async def duplicates(self, caller: Caller, plan: DuplicatePlan) -> DuplicatePage:
+        """Pass on."""
+        async with self._span("duplicates"):
+            return await self._store.duplicates(caller, plan)
 
     @asynccontextmanager
     async def _span(self, operation: str) -> AsyncIterator[None]:

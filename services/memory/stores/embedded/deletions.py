@@ -8,7 +8,7 @@ from services.memory.domain.deletions import Deleted, DeletionPlan, Survey
 from services.memory.filter.sql import to_sql
 from services.memory.stores.embedded.database import transaction
 from services.memory.stores.embedded.moving import Host
-from services.memory.stores.embedded.rows import LIVE, NEVER, Bindings, last_seq, read_by_id, time_us
+from services.memory.stores.embedded.rows import LIVE, NEVER, Bindings, Row, last_seq, read_by_id, time_us
 from services.memory.stores.embedded.writer import Ground
 
 _MEANT = f"m.owner_user = :owner AND m.doc > :after AND m.doc <= :until AND {LIVE} AND {{filter}}"
@@ -58,8 +58,8 @@ def _delete(ground: Ground, plan: DeletionPlan, docs: list[int], operation_id: s
     """Delete those of *docs* that are still meant; return how many the operation has deleted."""
     condition, bindings = _meaning(plan)
     chosen = bindings | {"docs": orjson.dumps(docs).decode()}
-    rows: list[tuple[str]] = ground.connection.execute(_STILL.format(filter=condition), chosen).fetchall()
-    memory_ids = [memory_id for (memory_id,) in rows]
+    rows: list[Row] = ground.connection.execute(_STILL.format(filter=condition), chosen).fetchall()
+    memory_ids: list[str] = [memory_id for (memory_id,) in rows]
     for memory_id in memory_ids:
         stored = read_by_id(ground.connection, memory_id)
         assert stored is not None  # noqa: S101  # its row was just read

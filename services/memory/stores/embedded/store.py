@@ -35,7 +35,7 @@ from services.memory.stores.embedded.database import (
 )
 from services.memory.stores.embedded.deletions import EmbeddedDeleter
 from services.memory.stores.embedded.feed import EmbeddedFeed
-from services.memory.stores.embedded.finding import FindingReads
+from services.memory.stores.embedded.finding import FindingReads, Scan
 from services.memory.stores.embedded.history import list_as_of
 from services.memory.stores.embedded.index import IndexView, MemoryIndex
 from services.memory.stores.embedded.loader import IndexLoader, renew_terms
@@ -95,6 +95,9 @@ class EmbeddedMemoryStore(FindingReads):
             stack.callback(self._writer.close)
             self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
             stack.callback(self._readers.shutdown)
+            self._scanning = connection.open(read_only=True)
+            self._scanner = ThreadPoolExecutor(1, thread_name_prefix="store-scan")
+            stack.callback(self._scanner.shutdown)
             self._stack = stack.pop_all()
         self._path, self._vfs = folder / DATABASE_NAME, vfs
         self._snapshots, self._counting = 0, Lock()
@@ -251,6 +254,19 @@ class EmbeddedMemoryStore(FindingReads):
 
     async def _read(self, read: Callable[[apsw.Connection], Found]) -> Found:
         return await self._in_thread(partial(self._with_connection, read))
+
+    async def _scan(self, caller: Caller, scan: Scan[Found]) -> Found:
+        """Run *scan*, which may take seconds, on a thread of its own; its connection sees exactly what the view shows."""
+
+        def work() -> Found:
+            with translated_errors(), transaction(self._scanning):
+                with self._writer.publication:
+                    last_seq(self._scanning)  # the first read fixes what the transaction sees
+                    view = self._index.view(caller)
+                return scan(self._scanning, self._index, view)
+
+        self._check_open()
+        return await asyncio.get_running_loop().run_in_executor(self._scanner, work)
 
     async def _in_thread(self, call: Callable[[], Found]) -> Found:
         self._check_open()

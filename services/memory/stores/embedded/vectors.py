@@ -18,7 +18,7 @@ Spans = npt.NDArray[np.int32]
 WHOLE = (0, 0)  # the span of a vector of a whole content
 
 NORM_TOLERANCE = 1e-3  # how far from 1 a stored or searched vector's length may be
-_ROUNDING = 1e-6  # generous: float32 scales and float64 sums stay below it
+ROUNDING = 1e-6  # generous: float32 scales and float64 sums stay below it
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def quantise(vectors: Matrix) -> Codes:
     scales = np.where(peaks > 0, peaks / np.float32(127), np.float32(1)).astype(np.float32)
     codes = np.rint(vectors / scales[:, None]).astype(np.int8)
     residuals = vectors - codes * scales[:, None]
-    errors = np.linalg.norm(residuals, axis=1).astype(np.float32) + np.float32(_ROUNDING)
+    errors = np.linalg.norm(residuals, axis=1).astype(np.float32) + np.float32(ROUNDING)
     return Codes(codes, scales, errors)
 
 
@@ -105,7 +105,7 @@ class VectorBlock:
         norm = 1.0 + NORM_TOLERANCE
         slack = self.codes.errors.astype(np.float64)
         slack *= norm + query.error
-        slack += norm * query.error + _ROUNDING
+        slack += norm * query.error + ROUNDING
         return products - slack, products + slack
 
     def taken(self, places: npt.NDArray[np.int64], rows: Rows) -> "VectorBlock":

@@ -952,19 +952,37 @@ class FindDuplicateMemoriesRequest(_message.Message):
 
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     BUCKET_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    INCLUDE_VISIBLE_FIELD_NUMBER: _builtins.int
     min_score: _builtins.float
-    """Lowest cosine of two memories that count as duplicates, in [-1.0, 1.0]. Unset means equal contents only."""
+    """Lowest cosine, in [-1.0, 1.0] inclusive, from which two memories count as duplicates by their contents' vectors. Unset: only equal contents
+    do, whatever their case, blanks and compatible Unicode forms.
+    """
     bucket: _builtins.str
     """Only memories in this bucket. Empty: all."""
+    filter: _builtins.str
+    """An AIP-160 filter (docs/filter.md). Empty: all."""
+    page_size: _builtins.int
+    """Groups in a page; 1 to 100; 0 means 20."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Empty: the first page."""
+    include_visible: _builtins.bool
+    """Look among all memories that the caller may see, not among their own alone."""
     def __init__(
         self,
         *,
         min_score: _builtins.float | None = ...,
         bucket: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        include_visible: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "min_score", b"min_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "bucket", b"bucket", "min_score", b"min_score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "bucket", b"bucket", "filter", b"filter", "include_visible", b"include_visible", "min_score", b"min_score", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
     _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
@@ -980,39 +998,57 @@ class FindDuplicateMemoriesResponse(_message.Message):
 
     @_typing.final
     class Group(_message.Message):
-        """Memories that say the same."""
+        """Memories that say the same as the oldest of them, each a duplicate of that one. By vector one may stand in several groups."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
         MEMORIES_FIELD_NUMBER: _builtins.int
+        REPRESENTATIVE_MEMORY_ID_FIELD_NUMBER: _builtins.int
+        SIMILARITY_FIELD_NUMBER: _builtins.int
+        MEMORY_COUNT_FIELD_NUMBER: _builtins.int
+        representative_memory_id: _builtins.str
+        """The oldest, which is no duplicate of anything older."""
+        similarity: _builtins.float
+        """Lowest cosine between the representative and another memory shown. Unset unless `min_score` is set."""
+        memory_count: _builtins.int
+        """Memories in the group, those not shown included."""
         @_builtins.property
         def memories(self) -> _containers.RepeatedCompositeFieldContainer[_memory_pb2.Memory]:
-            """Oldest first."""
+            """The representative first, the others oldest first; at most 100."""
 
         def __init__(
             self,
             *,
             memories: _abc.Iterable[_memory_pb2.Memory] | None = ...,
+            representative_memory_id: _builtins.str = ...,
+            similarity: _builtins.float | None = ...,
+            memory_count: _builtins.int = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "similarity", b"similarity"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["memories", b"memories"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "memories", b"memories", "memory_count", b"memory_count", "representative_memory_id", b"representative_memory_id", "similarity", b"similarity"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        _WhichOneofReturnType__similarity: _TypeAlias = _typing.Literal["similarity"]  # noqa: Y015
+        _WhichOneofArgType__similarity: _TypeAlias = _typing.Literal["_similarity", b"_similarity"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__similarity) -> _WhichOneofReturnType__similarity | None: ...
 
     GROUPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; valid for an hour, for the same caller and request only. Empty: this is the last page."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___FindDuplicateMemoriesResponse.Group]:
-        """Groups of two or more."""
+        """Groups of two or more, the oldest representative first."""
 
     def __init__(
         self,
         *,
         groups: _abc.Iterable[Global___FindDuplicateMemoriesResponse.Group] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

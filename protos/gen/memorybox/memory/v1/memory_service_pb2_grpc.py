@@ -335,7 +335,10 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FindDuplicateMemories(self, request, context):
-        """Finds groups of memories of the caller's own that say the same. Safe to retry.
+        """Finds groups of memories that hold now and say the same, by content or by vector, in pages. Safe to retry.
+
+        A page ends at `page_size` groups, at 3 MiB, or after some seconds of work, perhaps with no group at all; the token leads on. MergeMemories
+        makes one memory of a group. Fails with INVALID_ARGUMENT (`INVALID_INPUT`, `INVALID_FILTER`, `INVALID_PAGE_TOKEN`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

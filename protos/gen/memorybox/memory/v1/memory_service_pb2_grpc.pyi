@@ -136,7 +136,11 @@ class MemoryServiceStub:
     deleted), INVALID_ARGUMENT (`INVALID_PAGE_TOKEN`).
     """
     FindDuplicateMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.FindDuplicateMemoriesRequest, _memory_service_pb2.FindDuplicateMemoriesResponse]
-    """Finds groups of memories of the caller's own that say the same. Safe to retry."""
+    """Finds groups of memories that hold now and say the same, by content or by vector, in pages. Safe to retry.
+
+    A page ends at `page_size` groups, at 3 MiB, or after some seconds of work, perhaps with no group at all; the token leads on. MergeMemories
+    makes one memory of a group. Fails with INVALID_ARGUMENT (`INVALID_INPUT`, `INVALID_FILTER`, `INVALID_PAGE_TOKEN`).
+    """
     MergeMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.MergeMemoriesRequest, _memory_service_pb2.MergeMemoriesResponse]
     """Makes one memory of several of the caller's own, in one step; the others stay, closed and pointing at it, as SupersedeMemory leaves
     them. Safe to retry when `request_id` is given. Fails as SupersedeMemory does; then nothing changes.
@@ -296,7 +300,11 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     deleted), INVALID_ARGUMENT (`INVALID_PAGE_TOKEN`).
     """
     FindDuplicateMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.FindDuplicateMemoriesRequest, _memory_service_pb2.FindDuplicateMemoriesResponse]  # type: ignore[assignment]
-    """Finds groups of memories of the caller's own that say the same. Safe to retry."""
+    """Finds groups of memories that hold now and say the same, by content or by vector, in pages. Safe to retry.
+
+    A page ends at `page_size` groups, at 3 MiB, or after some seconds of work, perhaps with no group at all; the token leads on. MergeMemories
+    makes one memory of a group. Fails with INVALID_ARGUMENT (`INVALID_INPUT`, `INVALID_FILTER`, `INVALID_PAGE_TOKEN`).
+    """
     MergeMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.MergeMemoriesRequest, _memory_service_pb2.MergeMemoriesResponse]  # type: ignore[assignment]
     """Makes one memory of several of the caller's own, in one step; the others stay, closed and pointing at it, as SupersedeMemory leaves
     them. Safe to retry when `request_id` is given. Fails as SupersedeMemory does; then nothing changes.
@@ -561,7 +569,11 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.FindDuplicateMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.FindDuplicateMemoriesResponse, _abc.Awaitable[_memory_service_pb2.FindDuplicateMemoriesResponse]]:
-        """Finds groups of memories of the caller's own that say the same. Safe to retry."""
+        """Finds groups of memories that hold now and say the same, by content or by vector, in pages. Safe to retry.
+
+        A page ends at `page_size` groups, at 3 MiB, or after some seconds of work, perhaps with no group at all; the token leads on. MergeMemories
+        makes one memory of a group. Fails with INVALID_ARGUMENT (`INVALID_INPUT`, `INVALID_FILTER`, `INVALID_PAGE_TOKEN`).
+        """
 
     @_abc_1.abstractmethod
     def MergeMemories(
