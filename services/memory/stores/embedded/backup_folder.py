@@ -82,7 +82,7 @@ class BackupFolder:
             return self._describe(target)
         with _usable(self.folders.backups):
             self.folders.backups.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._clear_partial()
+            self.clear()
             partial = self.folders.backups / f"{_PARTIAL_PREFIX}{backup_id}"
             partial.mkdir(mode=0o700)
             try:
@@ -137,6 +137,12 @@ class BackupFolder:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return load(self.find(backup_id), target, ids, meter)
 
+    def clear(self) -> None:
+        """Remove what was cut short; for whoever knows that nothing is being made."""
+        for folder in (self.folders.backups, self.folders.data / RESTORED_NAME):
+            for path in folder.glob(f"{_PARTIAL_PREFIX}*"):
+                shutil.rmtree(path, ignore_errors=True)
+
     def copies(self) -> list[Path]:
         """Return the databases that restores have left in the data folder."""
         aside = self.folders.data / RESTORED_NAME
@@ -146,10 +152,6 @@ class BackupFolder:
         return (
             [path for path in self.folders.backups.iterdir() if path.is_dir()] if self.folders.backups.exists() else []
         )
-
-    def _clear_partial(self) -> None:
-        for path in self.folders.backups.glob(f"{_PARTIAL_PREFIX}*"):
-            shutil.rmtree(path, ignore_errors=True)
 
     def _describe(self, folder: Path) -> Backup:
         try:

@@ -40,10 +40,10 @@ _UNFINISHED = "state IN ('PENDING', 'RUNNING')"
 # What does not go back with the rest when live data are replaced.
 _AUDIT_TABLES = ("audit_events", "audit_subjects", "audit_chains", "audit_people")
 _MARK = "INSERT INTO changes (seq, memory_id, revision, kind, at, partition_before, partition_after) VALUES (?, '', 0, 'ERASED', 0, 0, 0)"
-# Revisions are never given twice, so that an etag from before means no other state: since the backup there were at most so many
-# changes, hence revisions, as numbers of changes were given.
+# Revisions are never given twice, so that an etag from before fits no other state: since the backup, a memory was changed at most as
+# often as numbers of changes were given.
 _RENUMBER = """
-  UPDATE memories AS m SET revision = revision + :gap
+  UPDATE memories AS m SET revision = revision + :gap + 1
   WHERE NOT EXISTS (SELECT 1 FROM live.memories l WHERE l.memory_id = m.memory_id AND l.revision = m.revision)
 """
 _OPERATION_COLUMNS = (

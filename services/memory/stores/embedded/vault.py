@@ -136,6 +136,7 @@ class EmbeddedBackupVault:
     def _shred(self, owner: str, operation_id: str) -> Mapping[str, int]:
         if swap.prepared(self._folder.folders.store).exists():
             raise _under_way()
+        self._folder.clear()
         for copy in self._folder.copies():
             erase_from_copy(copy, owner)
         return {"keys": self._folder.keyring.shred(owner, operation_id)}
