@@ -38,7 +38,7 @@ else:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return what *argv* asks for; raises ``UsageError``.
 
-    ``module`` is the module whose ``run`` does the work; ``options`` has what only that module can read.
+    ``module`` and ``run`` name the function that does the work; ``options`` has what only that module can read.
     """
     arguments, options = parser().parse_known_args(argv)
     if options and arguments.action != "gateway":
@@ -58,13 +58,16 @@ def parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_gateway(commands)
     _add_content(commands)
+    _add_analyst(commands)
     _add_keys(commands)
     return root
 
 
-def _add(commands: Commands, name: str, module: str, summary: str, *, json: bool = True) -> argparse.ArgumentParser:
+def _add(
+    commands: Commands, name: str, module: str, summary: str, *, json: bool = True, run: str = "run"
+) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-    command.set_defaults(module=f"services.cli.{module}", action=name)
+    command.set_defaults(module=f"services.cli.{module}", run=run, action=name)
     if json:
         command.add_argument("--json", action="store_true", help="print JSON, for scripts")
     return command
@@ -105,16 +108,30 @@ def _add_gateway(commands: Commands) -> None:
         "--descriptor-set",
         type=Path,
         action="append",
-        required=True,
+        default=[],
         metavar="FILE",
-        help="a FileDescriptorSet with all its imports; repeatable",
+        help="a FileDescriptorSet with all its imports; read again at SIGHUP; repeatable",
     )
     gateway.add_argument(
         "--upstream",
         action="append",
-        required=True,
+        default=[],
         metavar="package.Service=host:port",
         help="where a service answers; once for each service",
+    )
+    gateway.add_argument(
+        "--reflect",
+        action="append",
+        default=[],
+        metavar="host:port",
+        help="serve what this server tells by reflection; asked again at SIGHUP; repeatable",
+    )
+    gateway.add_argument("--upstream-tls", action="store_true", help="speak TLS to all services")
+    gateway.add_argument(
+        "--upstream-ca",
+        type=Path,
+        metavar="FILE",
+        help="PEM file of the authorities to believe in place of the system's",
     )
     gateway.add_argument("--bind", metavar="ADDRESS", help="address to listen on (MEMORYBOX_BIND)")
     gateway.add_argument("--http-port", type=_port, metavar="PORT", help="port to listen on (MEMORYBOX_HTTP_PORT)")
@@ -152,6 +169,42 @@ def _add_content(commands: Commands) -> None:
     search.add_argument(
         "--min-score", type=float, metavar="S", help="lowest cosine, from -1 to 1; default the model's own"
     )
+
+
+def _add_analyst(commands: Commands) -> None:
+    ask = _add(commands, "ask", "ask", "Ask a question in plain language about tables.")
+    ask.add_argument("question", nargs="+", metavar="QUESTION", help="what to ask")
+    ask.add_argument("--model", required=True, metavar="NAME", help="semantic model to answer it by")
+    ask.add_argument("--as-of", default="", metavar="YYYY-MM-DD", help="what today means; default the day it is")
+    ask.add_argument("--conversation", default="", metavar="ID", help="conversation to go on with, or to begin")
+    ask.add_argument("--sql", action="store_true", help="print the statement too")
+    data = commands.add_parser("data", help="Load tables to ask about, from files or for the tour.")
+    actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
+    load = _add(actions, "load", "data", "Load CSV, Parquet or JSON files as tables, in place of those of their names.")
+    load.add_argument("files", nargs="+", type=Path, metavar="FILE", help="CSV, Parquet, JSON; may be gzip, or zip")
+    load.add_argument("--table", default="", metavar="NAME", help="table to make; default the file's name")
+    _add(
+        actions,
+        "tour",
+        "data",
+        "Load the flights that left New York in 2013, and their semantic model.",
+        run="run_tour",
+    )
+    _add(actions, "list", "data", "List the tables that there are.", run="run_list")
+    model = commands.add_parser("model", help="Draft, check, keep and list semantic models.")
+    actions = model.add_subparsers(title="actions", metavar="ACTION", required=True)
+    draft = _add(actions, "draft", "model", "Write a first semantic model of tables, to go on from.", run="run_draft")
+    draft.add_argument("tables", nargs="+", metavar="TABLE", help="table to describe")
+    draft.add_argument("--name", default="", help="the model's name; default the first table's")
+    draft.add_argument("--output", type=Path, metavar="FILE", help="where to; default standard output")
+    check = _add(actions, "check", "model", "Say what is wrong or odd in a semantic model.", run="run_check")
+    check.add_argument("file", type=Path, metavar="FILE", help="YAML to check")
+    put = _add(actions, "put", "model", "Keep a semantic model, as a first or next version.", run="run_put")
+    put.add_argument("file", type=Path, metavar="FILE", help="YAML to keep")
+    put.add_argument("--name", default="", help="what to call it; default the file's name")
+    put.add_argument("--access", choices=("PRIVATE", "ROLE", "PUBLIC"), help="who else may read; default as before")
+    put.add_argument("--role", action="append", default=[], help="role that may read, with --access ROLE; repeatable")
+    _add(actions, "list", "model", "List the semantic models that you may see.", run="run_list")
 
 
 def _add_keys(commands: Commands) -> None:

@@ -1,6 +1,7 @@
 """`memorybox gateway`: JSON over HTTP in front of anyone's gRPC services, with no line of code and nothing of Memory Box."""
 
 import argparse
+import asyncio
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,8 +9,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from services.cli.arguments import UsageError
 from services.cli.serve import run_to_end
-from services.gateway.app import route_lines, serve_stranger, stranger_transcoder
+from services.gateway.app import route_lines, serve_stranger, stranger_routes
 from services.gateway.settings import names, size, span
+from services.gateway.strangers import Upstreams
 from services.gateway.transcoder import DescriptorError, Options
 from services.mesh.config import one_of, switch
 from services.mesh.errors import InvalidInput
@@ -29,14 +31,22 @@ class BadDescriptors(InvalidInput):
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serve until told to stop, then drain; with ``--print-routes`` only say what would be served."""
-    upstreams, options = read_upstreams(arguments.upstream), read_options(arguments.options, environ)
+    options = read_options(arguments.options, environ)
+    upstreams = Upstreams(
+        descriptor_sets=arguments.descriptor_set,
+        targets=read_upstreams(arguments.upstream),
+        reflected=tuple(dict.fromkeys(arguments.reflect)),
+        tls=arguments.upstream_tls or arguments.upstream_ca is not None,
+        ca=arguments.upstream_ca,
+    )
+    if not upstreams.reflected and not (upstreams.descriptor_sets and upstreams.targets):
+        raise UsageError("say what to serve: --reflect host:port, or --descriptor-set FILE with --upstream")
     try:
         if arguments.print_routes:
-            print("\n".join(route_lines(stranger_transcoder(arguments.descriptor_set, options, upstreams).routes)))
+            print("\n".join(route_lines(asyncio.run(stranger_routes(upstreams, options)))))
             return 0
         run_to_end(
             serve_stranger(
-                arguments.descriptor_set,
                 upstreams,
                 options,
                 environ=environ,

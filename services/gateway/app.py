@@ -3,36 +3,25 @@
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib import resources
-from pathlib import Path
 
-import grpc
-from aiohttp import web
-
-from services.gateway.edge.auth import Authenticator, open_authenticator
-from services.gateway.edge.connection import ConnectionLimits
-from services.gateway.edge.cors import Cors
+from services.gateway import strangers
+from services.gateway.edge.auth import open_authenticator
 from services.gateway.edge.documents import api_pages, own_about, stranger_about
-from services.gateway.edge.exchange import Recorder
-from services.gateway.edge.front import Behind, Front
-from services.gateway.edge.limits import BodyPace, InFlight
+from services.gateway.edge.front import Behind
 from services.gateway.edge.pages import own_pages, probe_pages, without_clashes
-from services.gateway.edge.server import PublicServer
+from services.gateway.process import Parts, run
 from services.gateway.settings import GatewaySettings
-from services.gateway.transcoder import DescriptorError, Options, Route, Transcoder
-from services.gateway.transcoder.calls import Channel
+from services.gateway.strangers import Channels, Upstreams
+from services.gateway.transcoder import Options, Route, Transcoder
 from services.gateway.transcoder.rules import UNARY
 from services.mesh import logs
-from services.mesh.channels import CHANNEL_OPTIONS, MAX_MESSAGE_BYTES, GatewayCredentials, MeshChannel
-from services.mesh.config import OPS_OFFSET, MeshSettings, load, require_valid
+from services.mesh.channels import MAX_MESSAGE_BYTES, GatewayCredentials, MeshChannel
+from services.mesh.config import MeshSettings, load, require_valid
 from services.mesh.identity import SUBJECT_HEADER, HopSigner
 from services.mesh.keys import GATEWAY, KeyFolder
-from services.mesh.lifetime import until_told_to_stop
-from services.mesh.ops import PortTaken, Readiness, start_ops
-from services.mesh.telemetry import Telemetry
+from services.mesh.ops import Readiness
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +59,6 @@ IDENTITY_METADATA = (
     "tracestate",
     "baggage",
 )
-# The edge sets these itself; passing the client's on would name a trace twice.
-_TRACE_HEADERS = frozenset({"traceparent", "tracestate", "baggage"})
 _LOOK_AT_UPSTREAMS_S = 2.0
 
 
@@ -101,15 +88,6 @@ def memorybox_transcoder(settings: GatewaySettings) -> Transcoder:
     """Return the routes of Memory Box, from the descriptors that ship with the package."""
     descriptors = (resources.files("memorybox") / "descriptors.binpb").read_bytes()
     return Transcoder([descriptors], memorybox_options(settings), services=AUDIENCES.keys())
-
-
-def stranger_transcoder(descriptor_sets: Sequence[Path], options: Options, services: Collection[str]) -> Transcoder:
-    """Return the routes of someone else's *services*; all that the sets declare when there are none."""
-    options = dataclasses.replace(
-        options, allowed_headers=tuple(name for name in options.allowed_headers if name not in _TRACE_HEADERS)
-    )
-    sets = [path.read_bytes() for path in descriptor_sets]
-    return Transcoder(sets, options, services=services or None)
 
 
 def route_lines(routes: Sequence[Route]) -> list[str]:
@@ -144,7 +122,7 @@ async def serve(environ: Mapping[str, str] | None = None) -> None:
         signer.token(audience)  # without a key every call would fail; better not to start
     documents = await asyncio.to_thread(api_pages, transcoder, own_about(settings.auth))
 
-    def behind(parts: Parts) -> Behind:
+    async def behind(parts: Parts) -> Behind:
         channels = _mesh_channels(transcoder, mesh, signer, parts)
         watch = asyncio.create_task(_note_upstreams(channels, parts.readiness))
         parts.stack.callback(watch.cancel)
@@ -156,12 +134,11 @@ async def serve(environ: Mapping[str, str] | None = None) -> None:
             pages={**own_pages(parts.readiness), **documents},
         )
 
-    await _run(mesh, settings, authenticator, behind, environ)
+    await run(mesh, settings, authenticator, behind, environ)
 
 
 async def serve_stranger(
-    descriptor_sets: Sequence[Path],
-    upstreams: Mapping[str, str],
+    upstreams: Upstreams,
     options: Options,
     *,
     environ: Mapping[str, str] | None = None,
@@ -171,8 +148,7 @@ async def serve_stranger(
 ) -> None:
     """Front anyone's gRPC services until told to stop: no keys, no data folder, no hop tokens.
 
-    *upstreams* maps full service names to gRPC targets; *bind*, *port* and *auth* replace what the environment says.
-    Raises ``DescriptorError``, ``BadSettings``, ``PortTaken``.
+    *bind*, *port* and *auth* replace what the environment says. Raises ``DescriptorError``, ``BadSettings``, ``PortTaken``.
     """
     mesh, settings = _load(environ)
     mesh = dataclasses.replace(mesh, bind=bind or mesh.bind, http_port=port or mesh.http_port)
@@ -184,98 +160,37 @@ async def serve_stranger(
     )
     logs.configure(GATEWAY, mesh.log_level)
     authenticator = open_authenticator(mesh.bind, settings, lenient=True)
-    transcoder = stranger_transcoder(descriptor_sets, options, upstreams.keys())
-    for warning in transcoder.warnings:
-        log.warning(warning)
-    title = ", ".join(sorted(upstreams))
-    documents = await asyncio.to_thread(api_pages, transcoder, stranger_about(title, settings.auth))
+    channels = Channels(upstreams, options)
 
-    def behind(parts: Parts) -> Behind:
-        channels = _plain_channels(upstreams, options, parts.stack)
+    async def behind(parts: Parts) -> Behind:
+        stranger = await strangers.load(upstreams, options, channels)
+        transcoder = stranger.transcoder
+        for warning in transcoder.warnings:
+            log.warning(warning)
+        title = ", ".join(sorted(stranger.channels))
+        documents = await asyncio.to_thread(api_pages, transcoder, stranger_about(title, settings.auth))
         return Behind(
             transcoder=transcoder,
-            channels=channels.__getitem__,
+            channels=stranger.channels.__getitem__,
             meshed=False,
             max_body=options.max_body,
             pages=without_clashes({**probe_pages(parts.readiness), **documents}, transcoder.routes),
             forms=options.form_fallback,
         )
 
-    await _run(mesh, settings, authenticator, behind, environ)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the process has for whatever lies behind its edge; what must be closed goes on ``stack``."""
-
-    telemetry: Telemetry
-    readiness: Readiness
-    stack: AsyncExitStack
-
-
-async def _run(
-    mesh: MeshSettings,
-    settings: GatewaySettings,
-    authenticator: Authenticator,
-    make_behind: Callable[[Parts], Behind],
-    environ: Mapping[str, str] | None,
-) -> None:
-    telemetry = Telemetry(GATEWAY, mesh)
     try:
-        async with AsyncExitStack() as stack:
-            stopped = asyncio.ensure_future(until_told_to_stop(environ))
-            stack.callback(stopped.cancel)
-            parts = Parts(telemetry, Readiness(), stack)
-            recorder = Recorder(telemetry, mesh.trace_inbound)
-            server = public_server(make_behind(parts), settings, authenticator, recorder, parts.readiness)
-            ops = await _start_ops(mesh, parts)
-            stack.push_async_callback(ops.cleanup)
-            await server.start(mesh.bind, mesh.http_port, "MEMORYBOX_HTTP_PORT")
-            stack.push_async_callback(server.close)
-            log.info("ready", extra={"port": mesh.http_port, "auth": settings.auth})
-            reason = await stopped
-            log.info("draining", extra={"reason": reason})
-            await server.drain(mesh.drain_s, mesh.grace_s)
+        await run(mesh, settings, authenticator, behind, environ, reloads=True)
     finally:
-        await asyncio.to_thread(telemetry.shutdown)
+        await channels.close()
 
 
-async def _start_ops(mesh: MeshSettings, parts: Parts) -> web.AppRunner:
+async def stranger_routes(upstreams: Upstreams, options: Options) -> Sequence[Route]:
+    """Return the routes that `serve_stranger` would serve."""
+    channels = Channels(upstreams, options)
     try:
-        return await start_ops(mesh.bind, mesh.ops_port(GATEWAY), parts.readiness, parts.telemetry)
-    except PortTaken as error:
-        text = f"{error.message}; the ops port lies {OPS_OFFSET} above MEMORYBOX_HTTP_PORT, which moves it"
-        raise PortTaken(text) from error
-
-
-def public_server(
-    behind: Behind,
-    settings: GatewaySettings,
-    authenticator: Authenticator,
-    recorder: Recorder,
-    readiness: Readiness,
-) -> PublicServer:
-    """Put the edge before *behind*, not yet listening; raises ``DescriptorError`` when a route has the path of a page."""
-    for route in behind.transcoder.routes:
-        if route.template in behind.pages:
-            raise DescriptorError(f"{route.grpc_method}: {route.template} is a page of the gateway")
-    front = Front(
-        behind,
-        authenticator=authenticator,
-        recorder=recorder,
-        readiness=readiness,
-        in_flight=InFlight(settings.max_in_flight),
-        pace=BodyPace(settings.body_timeout_s, settings.body_grace_s, settings.min_body_rate),
-        cors=Cors(settings.cors_origins),
-    )
-    limits = ConnectionLimits(
-        most=settings.max_connections,
-        header_s=settings.header_timeout_s,
-        idle_s=settings.idle_timeout_s,
-        write_s=settings.write_timeout_s,
-        refused=recorder.refused,
-    )
-    return PublicServer(front, readiness, limits)
+        return (await strangers.load(upstreams, options, channels)).transcoder.routes
+    finally:
+        await channels.close()
 
 
 def _mesh_channels(
@@ -287,20 +202,6 @@ def _mesh_channels(
         parts.stack.push_async_callback(channel.close)
         channels[audience] = channel
     return channels
-
-
-def _plain_channels(upstreams: Mapping[str, str], options: Options, stack: AsyncExitStack) -> dict[str, Channel]:
-    arguments = [
-        *((name, value) for name, value in CHANNEL_OPTIONS if "message_length" not in name),
-        ("grpc.max_receive_message_length", options.max_response),
-        ("grpc.max_send_message_length", -1),  # what is too long has been refused by max_message
-    ]
-    by_target: dict[str, Channel] = {}
-    for target in set(upstreams.values()):
-        channel = grpc.aio.insecure_channel(target, options=arguments)
-        stack.push_async_callback(channel.close)
-        by_target[target] = channel
-    return {service: by_target[target] for service, target in upstreams.items()}
 
 
 async def _note_upstreams(channels: Mapping[str, MeshChannel], readiness: Readiness) -> None:

@@ -150,6 +150,21 @@ class GatewaySettings:
         parse=integer(1, 65535),
         doc="Most requests under way at once; further ones are answered 503 with Retry-After.",
     )
+    tls_cert: Path | None = setting(
+        "MEMORYBOX_GATEWAY_TLS_CERT",
+        default=None,
+        parse=path,
+        doc="PEM file of the certificate chain that the public port shows; read again when it changes. Default plain HTTP.",
+    )
+    tls_key: Path | None = setting(
+        "MEMORYBOX_GATEWAY_TLS_KEY", default=None, parse=path, doc="PEM file of the certificate's private key."
+    )
+    tls_client_ca: Path | None = setting(
+        "MEMORYBOX_GATEWAY_TLS_CLIENT_CA",
+        default=None,
+        parse=path,
+        doc="PEM file of the authorities whose certificates clients must show; default none needed.",
+    )
     expose_internal_errors: bool = setting(
         "MEMORYBOX_GATEWAY_EXPOSE_INTERNAL_ERRORS",
         default=False,

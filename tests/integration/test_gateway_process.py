@@ -11,8 +11,9 @@ import pytest
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2, wrappers_pb2
 
-from services.gateway.app import memorybox_transcoder, retryable, route_lines, serve, serve_stranger
+from services.gateway.app import AUDIENCES, memorybox_transcoder, retryable, route_lines, serve, serve_stranger
 from services.gateway.settings import GatewaySettings
+from services.gateway.strangers import Upstreams
 from services.gateway.transcoder import DescriptorError, Options
 from services.mesh.config import BadSettings, load
 from services.mesh.keys import ANY, GATEWAY, Grant, KeyFolder, KeysMissing
@@ -74,7 +75,7 @@ def environ(tmp_path: Path, port: int, target: str = "") -> dict[str, str]:
 
 
 def make_keys(tmp_path: Path) -> None:
-    KeyFolder(tmp_path / "keys").ensure([(GATEWAY, GATEWAY, Grant((ANY,), (ANY,), ("memory", "embedding"), (ANY,)))])
+    KeyFolder(tmp_path / "keys").ensure([(GATEWAY, GATEWAY, Grant((ANY,), (ANY,), tuple(set(AUDIENCES.values())), (ANY,)))])
 
 
 async def test_gateway_serves_with_its_keys_and_ops_port(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ async def test_gateway_serves_with_its_keys_and_ops_port(tmp_path: Path) -> None
     assert public.status == 404
     assert b'http_route="/v1/memories/{memory_id}"' in metrics.body
     assert b"http_server_request_duration_seconds_bucket" in metrics.body
-    assert set(ops.json) == {"status", "memory", "embedding"}
+    assert set(ops.json) == {"status", *AUDIENCES.values()}
 
 
 async def test_gateway_does_not_start_without_keys(tmp_path: Path) -> None:
@@ -199,8 +200,7 @@ async def fronting(
     async with upstream.serving() as target:
         serving = asyncio.create_task(
             serve_stranger(
-                [tmp_path / "zoo.binpb"],
-                {"zoo.v1.Zoo": f"127.0.0.1:{target}"},
+                Upstreams(descriptor_sets=[tmp_path / "zoo.binpb"], targets={"zoo.v1.Zoo": f"127.0.0.1:{target}"}),
                 options or Options(),
                 environ={"MEMORYBOX_DRAIN": "0"},
                 port=port,
@@ -258,7 +258,11 @@ async def test_unknown_upstream_service_is_a_start_up_error(tmp_path: Path) -> N
     (tmp_path / "zoo.binpb").write_bytes(stranger())
 
     with pytest.raises(DescriptorError, match=r"zoo\.v1\.Aquarium"):
-        await serve_stranger([tmp_path / "zoo.binpb"], {"zoo.v1.Aquarium": "127.0.0.1:1"}, Options(), environ={})
+        await serve_stranger(
+            Upstreams(descriptor_sets=[tmp_path / "zoo.binpb"], targets={"zoo.v1.Aquarium": "127.0.0.1:1"}),
+            Options(),
+            environ={"MEMORYBOX_HTTP_PORT": str(free_ports((0, OPS)))},
+        )
 
 
 def test_routes_are_those_of_the_contract() -> None:

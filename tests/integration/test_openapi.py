@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from services.gateway.app import memorybox_transcoder, public_server
+from services.gateway.app import memorybox_transcoder
+from services.gateway.process import public_server
 from services.gateway.edge.auth import open_authenticator
 from services.gateway.edge.documents import api_pages, own_about, stranger_about
 from services.gateway.edge.exchange import Recorder

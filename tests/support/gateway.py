@@ -10,12 +10,13 @@ from typing import Any
 import grpc
 from multidict import CIMultiDict
 
-from services.gateway.app import AUDIENCES, memorybox_transcoder, public_server
+from services.gateway.app import AUDIENCES, memorybox_transcoder
 from services.gateway.edge.auth import open_authenticator
 from services.gateway.edge.exchange import Recorder
 from services.gateway.edge.front import Behind
 from services.gateway.edge.pages import own_pages
 from services.gateway.edge.server import PublicServer
+from services.gateway.process import public_server
 from services.gateway.settings import GatewaySettings
 from services.mesh.channels import Credentials, MeshChannel
 from services.mesh.config import MeshSettings, load
@@ -185,13 +186,14 @@ async def gateway(
 ) -> AsyncIterator[Gateway]:
     """Serve Memory Box's routes before the upstream at *upstream_port*."""
     target = f"127.0.0.1:{upstream_port}"
-    environ = {"MEMORYBOX_MEMORY_TARGET": target, "MEMORYBOX_EMBEDDING_TARGET": target, **(environ or {})}
+    audiences = sorted(set(AUDIENCES.values()))
+    environ = {**{f"MEMORYBOX_{name.upper()}_TARGET": target for name in audiences}, **(environ or {})}
     mesh, settings = load(MeshSettings, environ), load(GatewaySettings, environ)
     telemetry = Telemetry("gateway", mesh)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, telemetry.shutdown)
         channels = {
-            name: MeshChannel(name, mesh, telemetry, credentials or NoCredentials()) for name in ("memory", "embedding")
+            name: MeshChannel(name, mesh, telemetry, credentials or NoCredentials()) for name in audiences
         }
         for channel in channels.values():
             stack.push_async_callback(channel.close)

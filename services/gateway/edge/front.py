@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -50,6 +51,10 @@ class Behind:
     forms: bool = False
 
 
+BEHIND = web.RequestKey("behind", Behind)
+"""What a request is served by, whatever is swapped in meanwhile."""
+
+
 class Front:
     """Serves the public port."""
 
@@ -65,6 +70,7 @@ class Front:
         cors: Cors,
     ) -> None:
         self._behind = behind
+        self._retired: weakref.WeakSet[Transcoder] = weakref.WeakSet()
         self._authenticator = authenticator
         self._recorder = recorder
         self._readiness = readiness
@@ -84,9 +90,15 @@ class Front:
         app.on_response_prepare.append(self._prepare)
         return app
 
+    def swap(self, behind: Behind) -> None:
+        """Serve *behind* from the next request on; those under way end where they began."""
+        self._retired.add(self._behind.transcoder)
+        self._behind = behind
+
     def end_streams(self) -> None:
         """End every server stream, telling its client to come back."""
-        self._behind.transcoder.end_streams()
+        for transcoder in (self._behind.transcoder, *self._retired):
+            transcoder.end_streams()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         connection = request.protocol
@@ -96,6 +108,7 @@ class Front:
             probe = request.rel_url.raw_path in PROBES and request.rel_url.raw_path in self._behind.pages
             with self._recorder.exchange(request, probe=probe) as exchange:
                 request[EXCHANGE] = exchange
+                request[BEHIND] = self._behind
                 response = await self._answer(request, exchange)
                 exchange.status = response.status
                 return response
@@ -118,13 +131,13 @@ class Front:
             # The answer had begun: ending the connection is the only way left to tell that it is not whole.
             exchange.status = response.status
             raise ConnectionResetError("the answer broke off")
-        if response.status == _OVERLOAD and self._behind.meshed and not response.prepared:
+        if response.status == _OVERLOAD and request[BEHIND].meshed and not response.prepared:
             response.headers.setdefault("Retry-After", "1")
         return response
 
     def _refused(self, error: Exception, request: web.Request, exchange: Exchange) -> web.Response:
         told = self._told(error, exchange)
-        response = self._behind.transcoder.refused(request, told)
+        response = request[BEHIND].transcoder.refused(request, told)
         if response.headers.get("Connection") == "close":
             response.force_close()
         if told.http_status == _TOO_SLOW and isinstance(request.protocol, EdgeConnection):
@@ -154,30 +167,32 @@ class Front:
     async def _serve(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
         if request.method == "CONNECT":
             raise refuse(405, "this is no proxy", reason="METHOD_NOT_ALLOWED", headers=[("Connection", "close")])
-        page = self._behind.pages.get(request.rel_url.raw_path)
+        behind = request[BEHIND]
+        page = behind.pages.get(request.rel_url.raw_path)
         if page is not None:
             exchange.route = request.rel_url.raw_path
             return _page(request.method, page)
         with self.in_flight.one():
             if self._cors.is_preflight(request.method, request.headers):
                 return self._preflight(request)
-            match = self._behind.transcoder.match_request(request)
+            match = behind.transcoder.match_request(request)
             exchange.route = match.route.template
             return await self._call(request, exchange, match)
 
     async def _call(self, request: web.Request, exchange: Exchange, match: Match) -> web.StreamResponse:
-        any_type = match.plan.reader.takes_http_body or self._behind.forms
+        behind = request[BEHIND]
+        any_type = match.plan.reader.takes_http_body or behind.forms
         arrived = arrival(request, takes_any_type=any_type, opens_socket=match.socket)
         caller = await self._authenticator.authenticate(arrived)
         exchange.user = caller.user
         ACTING.set(caller)
         await self._let_body_come(request, match)
         async with paced_body(request, self._pace, streamed=match.route.kind in _UPLOADS):
-            return await self._behind.transcoder.handle(
+            return await behind.transcoder.handle(
                 request,
                 CallContext(
-                    channels=self._behind.channels,
-                    metadata=[] if self._behind.meshed else _trace_metadata(exchange),
+                    channels=behind.channels,
+                    metadata=[] if behind.meshed else _trace_metadata(exchange),
                     match=match,
                     request_id=exchange.trace_id,
                 ),
@@ -190,7 +205,7 @@ class Front:
             return
         if expected.lower() != "100-continue":
             raise refuse(417, "only Expect: 100-continue is understood", reason="UNKNOWN_EXPECTATION")
-        if match.route.kind not in _UPLOADS and (request.content_length or 0) > self._behind.max_body:
+        if match.route.kind not in _UPLOADS and (request.content_length or 0) > request[BEHIND].max_body:
             return
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         await request.writer.drain()
@@ -198,7 +213,7 @@ class Front:
 
     def _preflight(self, request: web.Request) -> web.Response:
         try:
-            self._behind.transcoder.match("OPTIONS", request.rel_url.raw_path)
+            request[BEHIND].transcoder.match("OPTIONS", request.rel_url.raw_path)
         except HttpError as error:
             if error.http_status != web.HTTPNoContent.status_code:
                 raise
