@@ -1,6 +1,6 @@
 """Stores that break a promise of counting or finding are caught by the test that is named for it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,8 @@ from services.memory.domain.audit import Act
 from services.memory.domain.deletions import Deleted, DeletionPlan
 from services.memory.domain.duplicates import DuplicatePage, DuplicatePlan
 from services.memory.domain.facets import FacetCounts, FacetPlan
+from services.memory.domain.memory import Memory
+from services.memory.domain.neighbors import NeighborPlan
 from services.memory.domain.reads import ALL
 from services.memory.filter import EVERYTHING
 from services.mesh.caller import Caller
@@ -17,10 +19,12 @@ from services.mesh.errors import MemoryBoxError
 from tests.contract import test_memory_store_deletions as deletions
 from tests.contract import test_memory_store_duplicates as duplicates
 from tests.contract import test_memory_store_facets as facets
+from tests.contract import test_memory_store_neighbors as neighbors
 from tests.support.memories import BOB
 from tests.support.model_deletions import ModelDeleter
 from tests.support.model_duplicates import find_duplicates
 from tests.support.model_facets import count_values
+from tests.support.model_neighbors import find_neighbors
 from tests.support.model_store import ModelMemoryStore, Record
 
 Promise = Callable[[Any], Awaitable[None]]
@@ -116,6 +120,49 @@ class StartsOver(ModelMemoryStore):
         return replace(await super().duplicates(caller, replace(plan, after=0)), after=None)
 
 
+class ShowsHiddenNeighbors(ModelMemoryStore):
+    """Shows what stands beside a hit to whoever sees the hit."""
+
+    async def neighbors(self, caller: Caller, plan: NeighborPlan) -> Sequence[tuple[Memory, ...]]:
+        return find_neighbors([record.memory for record in self.records.values()], plan)
+
+
+class ForgetsTheSource(ModelMemoryStore):
+    """Takes what is next in time for a neighbour, wherever it comes from."""
+
+    async def neighbors(self, caller: Caller, plan: NeighborPlan) -> Sequence[tuple[Memory, ...]]:
+        visible = [record.memory for record in self._all_visible(caller, plan.now, None)]
+        blank = NeighborPlan(tuple(_placeless(hit) for hit in plan.hits), plan.reach, plan.now, plan.valid_at)
+        return find_neighbors([_placeless(memory) for memory in visible], blank)
+
+
+class OrdersByWriting(ModelMemoryStore):
+    """Orders neighbours by when they were written down."""
+
+    async def neighbors(self, caller: Caller, plan: NeighborPlan) -> Sequence[tuple[Memory, ...]]:
+        visible = [record.memory for record in self._all_visible(caller, plan.now, None)]
+        hits = tuple(replace(hit, event_time=None) for hit in plan.hits)
+        return find_neighbors([replace(one, event_time=None) for one in visible], replace(plan, hits=hits))
+
+
+class ShowsPastNeighbors(ModelMemoryStore):
+    """Shows neighbours that no longer hold."""
+
+    async def neighbors(self, caller: Caller, plan: NeighborPlan) -> Sequence[tuple[Memory, ...]]:
+        return await super().neighbors(caller, replace(plan, valid_at=None))
+
+
+class ShowsAllNeighbors(ModelMemoryStore):
+    """Knows no bound of an answer."""
+
+    async def neighbors(self, caller: Caller, plan: NeighborPlan) -> Sequence[tuple[Memory, ...]]:
+        return await super().neighbors(caller, replace(plan, max_bytes=1 << 60))
+
+
+def _placeless(memory: Memory) -> Memory:
+    return replace(memory, source=None, bucket="default", owner_user="")
+
+
 class DeletesWhatOthersShare(ModelDeleter):
     """Deletes all that the owner may see."""
 
@@ -198,6 +245,11 @@ MUTANTS: list[tuple[type[ModelMemoryStore], Promise]] = [
     (ComparesContentsAlone, duplicates.test_near_vectors_are_grouped_with_their_lowest_cosine),
     (CountsWhatIsShown, large_group),
     (FillsItsPages, duplicates.test_page_ends_early_by_size_and_shows_what_fits_of_its_first_group),
+    (ShowsHiddenNeighbors, neighbors.test_neighbours_are_only_what_the_caller_may_see),
+    (ForgetsTheSource, neighbors.test_neighbours_share_owner_and_source_or_without_one_the_bucket),
+    (OrdersByWriting, neighbors.test_what_happened_counts_before_what_was_written_down),
+    (ShowsPastNeighbors, neighbors.test_neighbours_exist_and_hold_at_the_moment),
+    (ShowsAllNeighbors, neighbors.test_neighbours_end_at_the_size_of_an_answer),
     (MixesTypes, facets.test_metadata_values_keep_their_types_and_lists_count_each_element),
 ]
 

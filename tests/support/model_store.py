@@ -22,6 +22,7 @@ from services.memory.domain.memory import (
     NotOwner,
     RequestIdReused,
 )
+from services.memory.domain.neighbors import NeighborPlan
 from services.memory.domain.ports import (
     Change,
     Create,
@@ -51,6 +52,7 @@ from tests.support.model_feed import ModelFeed
 from tests.support.model_history import find_revision, may_read, revision_page, seen_states, state_at
 from tests.support.model_lineage import is_parent, kin
 from tests.support.model_moving import ModelMover
+from tests.support.model_neighbors import find_neighbors
 from tests.support.model_spaces import ModelSpaces
 
 AGELESS = datetime.max.replace(tzinfo=UTC)  # minus a creation time: a sort key with the youngest first
@@ -271,6 +273,9 @@ class ModelMemoryStore:
         visible = [record.memory for record in self._all_visible(caller, plan.now, None)]
         meant = [memory for memory in visible if is_meant(memory, plan.selection)]
         return count_values(meant, plan.field, plan.limit)
+
+    async def neighbors(self, caller: Caller, plan: NeighborPlan) -> Sequence[tuple[Memory, ...]]:
+        return find_neighbors([record.memory for record in self._all_visible(caller, plan.now, None)], plan)
 
     async def duplicates(self, caller: Caller, plan: DuplicatePlan) -> DuplicatePage:
         visible = self._all_visible(caller, plan.now, plan.snapshot)

@@ -49,8 +49,8 @@ class BatchSearches:
 
 def _fitting(found: Found, room: int) -> tuple[int, int]:
     """Return how many hits of *found* fit in *room* bytes, and what is left of it."""
-    for number, hit in enumerate(found.page.hits):
-        if hit.memory.size_bytes > room:
+    for number, hit in enumerate(found.hits):
+        if hit.size_bytes > room:
             return number, 0
-        room -= hit.memory.size_bytes
-    return len(found.page.hits), room
+        room -= hit.size_bytes
+    return len(found.hits), room

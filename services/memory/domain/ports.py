@@ -13,6 +13,7 @@ from services.memory.domain.facets import FacetReader
 from services.memory.domain.feed import FeedStore
 from services.memory.domain.lineage import LineageReader
 from services.memory.domain.memory import Embedding, Memory
+from services.memory.domain.neighbors import NeighborReader
 from services.memory.domain.reads import BatchReader
 from services.memory.domain.revisions import RevisionReader
 from services.memory.domain.spaces import SpaceStore
@@ -188,7 +189,7 @@ class StoreSecrets:
     token_key: bytes
 
 
-class MemoryStore(BatchReader, DuplicateReader, FacetReader, LineageReader, RevisionReader, Protocol):
+class MemoryStore(BatchReader, DuplicateReader, FacetReader, LineageReader, NeighborReader, RevisionReader, Protocol):
     """Where memories are kept; implemented in ``stores/``. Who may read is decided inside each query."""
 
     @property

@@ -11,7 +11,8 @@ import numpy as np
 from services.memory.domain import keyword
 from services.memory.domain.active_space import ATTEMPTS
 from services.memory.domain.memories import bounded, utc_now
-from services.memory.domain.memory import Embedding, Json
+from services.memory.domain.memory import Embedding, Json, Memory
+from services.memory.domain.neighbors import MAX_NEIGHBORS, NeighborPlan
 from services.memory.domain.paging import InvalidPageToken, Pager
 from services.memory.domain.ports import (
     Embedder,
@@ -57,6 +58,7 @@ class Search:
     as_of: datetime | None = None
     any_validity: bool = False
     query_vector: tuple[float, ...] = ()
+    neighbors: int = 0
 
     @property
     def needs_vector(self) -> bool:
@@ -76,15 +78,22 @@ class Search:
             "as_of": self.as_of,
             "any_validity": self.any_validity,
             "query_vector": self.query_vector,
+            "neighbors": self.neighbors,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Highlighted:
-    """A hit and where the query's words stand in its content, as code point ranges."""
+    """A hit, where the query's words stand in its content, as code point ranges, and what stands beside it in its source."""
 
     hit: SearchHit
     highlights: tuple[tuple[int, int], ...]
+    neighbors: tuple[Memory, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in an answer, as ``Memory.size_bytes``."""
+        return self.hit.memory.size_bytes + sum(memory.size_bytes for memory in self.neighbors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +152,7 @@ class Searches:
             snapshot=state.get("snapshot"),
         )
         page = await self._store.search(caller, plan)
-        return Found(
+        found = Found(
             hits=tuple(Highlighted(hit, _highlights(hit, terms)) for hit in page.hits),
             next_page_token=self._next(caller, search, plan, page),
             mode=mode,
@@ -154,6 +163,17 @@ class Searches:
             page=page,
             warnings=_warnings(search, plan),
         )
+        return await self._with_neighbors(caller, search, found)
+
+    async def _with_neighbors(self, caller: Caller, search: Search, found: Found) -> Found:
+        """Return *found* with what stands beside its hits, shortened to what an answer holds."""
+        if not search.neighbors or not found.hits:
+            return found
+        memories = tuple(highlighted.hit.memory for highlighted in found.hits)
+        wanted = NeighborPlan(memories, search.neighbors, found.plan.now, found.plan.valid_at)
+        beside = await self._store.neighbors(caller, wanted)
+        hits = tuple(replace(hit, neighbors=own) for hit, own in zip(found.hits, beside, strict=False))
+        return replace(self.shortened(caller, search, found, len(hits)), hits=hits)
 
     def shortened(self, caller: Caller, search: Search, found: Found, number: int) -> Found:
         """Return *found* with its first *number* hits, the next page token leading to the others."""
@@ -237,6 +257,8 @@ def _check(search: Search) -> None:
         violations.append(Violation("query", f"must be 1 to {MAX_QUERY_LENGTH} code points, got {len(search.query)}"))
     if search.min_score is not None and not -1.0 <= search.min_score <= 1.0:
         violations.append(Violation("min_score", f"must be -1 to 1, got {search.min_score}"))
+    if not 0 <= search.neighbors <= MAX_NEIGHBORS:
+        violations.append(Violation("neighbors", f"must be 0 to {MAX_NEIGHBORS}, got {search.neighbors}"))
     if not all(map(math.isfinite, search.query_vector)):
         violations.append(Violation("query_vector", "must hold finite numbers only"))
     elif search.query_vector and not any(search.query_vector):

@@ -9,7 +9,6 @@ from services.memory.domain.batch_searches import BatchSearches
 from services.memory.domain.ports import SearchMode
 from services.memory.domain.related import Likeness, Related
 from services.memory.domain.searches import Found, Highlighted, Search, Searches
-from services.memory.rpc.refusals import refuse_unbuilt
 from services.memory.wire import memory_to_proto, moment_from_proto
 from services.mesh.errors import InvalidInput, MemoryBoxError, Violation
 from services.mesh.interceptors import caller
@@ -65,7 +64,6 @@ def _outcome_to_proto(outcome: Found | MemoryBoxError, *, explain: bool) -> sear
 
 
 def _search_from_proto(request: search_pb2.SearchMemoriesRequest) -> Search:
-    refuse_unbuilt("neighbors", request.neighbors, "must be 0: neighbours are not built in this version")
     return Search(
         query=request.query,
         top_k=request.top_k,
@@ -78,6 +76,7 @@ def _search_from_proto(request: search_pb2.SearchMemoriesRequest) -> Search:
         as_of=moment_from_proto(request.as_of, "as_of") if request.HasField("as_of") else None,
         any_validity=request.any_validity,
         query_vector=tuple(request.query_vector),
+        neighbors=request.neighbors,
     )
 
 
@@ -114,6 +113,7 @@ def _hit_to_proto(highlighted: Highlighted, *, explain: bool) -> search_pb2.Sear
         score=hit.score,
         rank_score=hit.rank_score,
         highlights=[search_pb2.Highlight(start=start, end=end) for start, end in highlighted.highlights],
+        neighbors=[memory_to_proto(memory) for memory in highlighted.neighbors],
     )
     if hit.matched_part is not None:
         part = hit.matched_part

@@ -13,6 +13,7 @@ from services.memory.domain.facets import FacetCounts, FacetPlan
 from services.memory.domain.feed import FeedStore
 from services.memory.domain.lineage import MAX_KIN, MAX_KIN_BYTES, Lineage
 from services.memory.domain.memory import Embedding, Memory
+from services.memory.domain.neighbors import NeighborPlan
 from services.memory.domain.ports import (
     ListPage,
     ListPlan,
@@ -139,6 +140,11 @@ class TracedMemoryStore:
         """Pass on."""
         async with self._span("duplicates"):
             return await self._store.duplicates(caller, plan)
+
+    async def neighbors(self, caller: Caller, plan: NeighborPlan) -> Sequence[tuple[Memory, ...]]:
+        """Pass on."""
+        async with self._span("neighbors"):
+            return await self._store.neighbors(caller, plan)
 
     @asynccontextmanager
     async def _span(self, operation: str) -> AsyncIterator[None]:

@@ -54,16 +54,16 @@ async def test_batch_search_answers_each_search(world: World) -> None:
     asked = [
         search_pb2.SearchMemoriesRequest(query="tea", explain=True),
         search_pb2.SearchMemoriesRequest(query="coffee", top_k=-1),
-        search_pb2.SearchMemoriesRequest(query="coffee", neighbors=1),
+        search_pb2.SearchMemoriesRequest(query="coffee", neighbors=11),
         search_pb2.SearchMemoriesRequest(query="coffee"),
     ]
 
     answer = await world.ann.BatchSearchMemories(search_pb2.BatchSearchMemoriesRequest(requests=asked))
 
-    tea, wrong, unbuilt, coffee = answer.results
+    tea, wrong, wide, coffee = answer.results
     assert [hit.memory.content for hit in tea.response.hits] == ["green tea"]
     assert tea.response.HasField("explanation")
-    assert [result.WhichOneof("result") for result in (wrong, unbuilt, coffee)] == ["error", "error", "response"]
+    assert [result.WhichOneof("result") for result in (wrong, wide, coffee)] == ["error", "error", "response"]
     assert tea.response == await world.ann.search("tea", explain=True)
 
 

@@ -1,17 +1,20 @@
 """The embedded store's reads that look at much to find memories otherwise than by a search."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import apsw
 
 from services.memory.domain.duplicates import DuplicatePage, DuplicatePlan
 from services.memory.domain.facets import FacetCounts, FacetPlan
+from services.memory.domain.memory import Memory
+from services.memory.domain.neighbors import NeighborPlan
 from services.memory.stores.embedded.duplicates import find_duplicates
 from services.memory.stores.embedded.facets import count_values
 from services.memory.stores.embedded.history import HistoryReads
 from services.memory.stores.embedded.index import IndexView, MemoryIndex
+from services.memory.stores.embedded.neighbors import read_neighbors
 from services.mesh.caller import Caller
 
 Found = TypeVar("Found")
@@ -19,7 +22,7 @@ Scan = Callable[[apsw.Connection, MemoryIndex, IndexView], Found]
 
 
 class FindingReads(HistoryReads):
-    """Counts by value, and duplicates."""
+    """Counts by value, duplicates and neighbours."""
 
     @abstractmethod
     async def _scan(self, caller: Caller, scan: Scan[Found]) -> Found: ...
@@ -33,3 +36,7 @@ class FindingReads(HistoryReads):
         return await self._scan(
             caller, lambda connection, index, view: find_duplicates(connection, index, view, caller, plan)
         )
+
+    async def neighbors(self, caller: Caller, plan: NeighborPlan) -> Sequence[tuple[Memory, ...]]:
+        """Return the neighbours of each hit."""
+        return await self._read(lambda connection: read_neighbors(connection, caller, plan))

@@ -296,6 +296,14 @@ INSERT INTO settings SELECT 'active_space', s.name FROM vectors v JOIN spaces s 
   GROUP BY v.space_id ORDER BY count(*) DESC LIMIT 1;
 """
 
+# What neighbours share, and their order. The names in an index's expressions have no table before them, those in statements do.
+PLACE = "iif(coalesce(m.source ->> '$.uri', '') <> '', 'uri:' || (m.source ->> '$.uri'), 'bucket:' || m.bucket)"
+MOMENT = "coalesce(m.event_time, m.created_at)"
+_PLACES = f"""
+CREATE INDEX memories_placed ON memories (partition_id, owner_user, {PLACE.replace("m.", "")}, {MOMENT.replace("m.", "")}, memory_id)
+  WHERE delete_time IS NULL
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _ACCESS,
@@ -305,4 +313,5 @@ MIGRATIONS: tuple[str, ...] = (
     _PARTS,
     _VALIDITY,
     _SPACES,
+    _PLACES,
 )  # migration n is the n-th

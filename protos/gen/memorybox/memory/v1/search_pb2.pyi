@@ -90,7 +90,10 @@ class SearchMemoriesRequest(_message.Message):
     bucket: _builtins.str
     """Only memories in this bucket. Empty: all."""
     neighbors: _builtins.int
-    """Hits' neighbours in their source to return. Not built yet: anything but 0 is INVALID_ARGUMENT."""
+    """Memories to return with each hit that stand next to it, this many before and this many after; 0 to 10. Neighbours have the hit's owner and
+    `source.uri` or, where the hit has none, its bucket; their order is that of `event_time` or else `created_at`. Only what the caller may see and
+    what holds at the search's time counts; `filter` and `bucket` do not apply to them.
+    """
     explain: _builtins.bool
     """Whether to say how each hit was ranked and what was cut."""
     any_validity: _builtins.bool
@@ -217,7 +220,9 @@ class SearchHit(_message.Message):
 
     @_builtins.property
     def neighbors(self) -> _containers.RepeatedCompositeFieldContainer[_memory_pb2.Memory]:
-        """Memories next to it in its source."""
+        """Memories next to it, in the order in which they happened, itself left out; see `SearchMemoriesRequest.neighbors`. They count into the size
+        of a page; of its first hit those that fit are returned.
+        """
 
     def __init__(
         self,
