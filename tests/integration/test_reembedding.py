@@ -15,7 +15,7 @@ from memorybox.governance.v1 import operation_service_pb2 as operation_pb
 from memorybox.memory.v1 import memory_pb2, search_pb2
 from memorybox.memory.v1 import memory_service_pb2 as pb
 from services.memory.domain.ports import EmbeddingSpace, InputKind
-from services.memory.domain.reembedding import BATCH_TEXTS, ReembeddingKind
+from services.memory.domain.reembedding import BATCH_TEXTS, REQUESTS, ReembeddingKind
 from services.memory.domain.spaces import Spaces
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.mesh.keys import ANY, Grant
@@ -23,7 +23,7 @@ from tests.support.clients import Deployment, eventually, refusal
 from tests.support.governed import OPERATOR, GovernedWorld, governed_world
 from tests.support.memory import NEXT_SPACE, SPACE, Client, FakeEmbedder
 
-MEMORIES = 300
+MEMORIES = 800
 CALLERS = 8
 KEYS = [("gateway", "gateway", Grant((ANY,), (ANY,), ("memory",), (ANY,)))]
 VECTOR, HYBRID = search_pb2.VECTOR, search_pb2.HYBRID
@@ -181,7 +181,7 @@ async def test_unknown_space_is_refused_with_those_that_are_served(bench: Bench)
 
 
 async def test_cancelling_leaves_the_old_space_and_nothing_else(bench: Bench) -> None:
-    await fill(bench.ann, 100)
+    await fill(bench.ann, 400)
     before = await bench.ann.search(text_of(5), mode=HYBRID)
     bench.embedder.served.append(NEXT_SPACE)
     bench.embedder.most = 50
@@ -194,7 +194,7 @@ async def test_cancelling_leaves_the_old_space_and_nothing_else(bench: Bench) ->
 
     assert ended.error.code == grpc.StatusCode.CANCELLED.value[0]
     assert await bench.spaces() == Spaces(SPACE.name)
-    assert (await bench.store.spaces.count_unfilled(NEXT_SPACE.name))[0] == 100
+    assert (await bench.store.spaces.count_unfilled(NEXT_SPACE.name))[0] == 400
     assert await bench.ann.search(text_of(5), mode=HYBRID) == before
 
 
@@ -271,7 +271,7 @@ async def test_interrupted_operation_goes_on_and_embeds_nothing_twice(deployment
         result = await bench.done(operation_id)
 
     assert result.space == NEXT_SPACE.name
-    assert 0 < lacking <= MEMORIES - MEMORIES // 4 + BATCH_TEXTS  # the last batch may not have been kept
+    assert 0 < lacking <= MEMORIES - MEMORIES // 4 + REQUESTS * BATCH_TEXTS  # the last round may not have been kept
     assert len(second.filled) <= lacking
     assert len(set(second.filled)) == len(second.filled)
 

@@ -15,8 +15,10 @@ from services.mesh.errors import FailedPrecondition, InvalidInput, Violation
 
 REEMBED = "Reembed"
 STEP_S = 1.0  # after which progress is told
-BATCH_TEXTS = 16  # of one request: a query of a caller waits for some of these at most
-BATCH_BYTES = 32 << 10
+BATCH_TEXTS = 16  # of one request, and of one commit: some 3 ms in which writes wait
+# At once. The embedding service gives each request its turn, so a caller's query waits for one text of each of these.
+REQUESTS = 8
+ROUND_BYTES = 256 << 10
 SWEEP = 200  # vectors dropped in one commit: some 10 ms in which writes wait
 EMBED_WITHIN_S = 400.0  # far below the lease of a step
 
@@ -112,9 +114,9 @@ class ReembeddingKind:
     async def _fill(self, progress: Progress) -> Step:
         until = time.monotonic() + STEP_S
         while time.monotonic() < until:
-            rows = await self._spaces.unfilled(progress.space, progress.position, BATCH_TEXTS, BATCH_BYTES)
+            rows = await self._spaces.unfilled(progress.space, progress.position, REQUESTS * BATCH_TEXTS, ROUND_BYTES)
             if rows:
-                await self._fill_batch(progress.space, rows)
+                await self._fill_round(progress.space, rows)
                 progress = replace(progress, position=rows[-1].number)
             elif progress.position:
                 progress = replace(progress, position=0)  # whatever was written meanwhile without a vector there
@@ -131,20 +133,23 @@ class ReembeddingKind:
         lacking, total = await self._spaces.count_unfilled(progress.space)
         return Step(asdict(progress), total - lacking, total)
 
-    async def _fill_batch(self, space: str, rows: Sequence[Unfilled]) -> None:
+    async def _fill_round(self, space: str, rows: Sequence[Unfilled]) -> None:
         began = time.monotonic()
+        batches = [rows[first : first + BATCH_TEXTS] for first in range(0, len(rows), BATCH_TEXTS)]
         try:
             async with asyncio.timeout(EMBED_WITHIN_S):
-                _, embeddings = await self._models.embed([row.content for row in rows], InputKind.DOCUMENT, space)
+                await asyncio.gather(*(self._fill_batch(space, batch) for batch in batches))
         except TimeoutError:
             raise EmbeddingUnavailable("the embedding service is too slow") from None
         except (FailedPrecondition, InvalidInput):
             await self._spaces.set_target("")  # this ends the operation, and writes need not serve it any more
             raise
-        worked_s = time.monotonic() - began
+        await self._sleep((time.monotonic() - began) * self._rests)
+
+    async def _fill_batch(self, space: str, rows: Sequence[Unfilled]) -> None:
+        _, embeddings = await self._models.embed([row.content for row in rows], InputKind.DOCUMENT, space)
         pairs = zip(rows, embeddings, strict=True)
         await self._spaces.fill([Filling(row.number, row.revision, embedding) for row, embedding in pairs])
-        await self._sleep(worked_s * self._rests)
 
     async def _sweep(self, progress: Progress) -> Step:
         dropped = await self._spaces.sweep(SWEEP)
