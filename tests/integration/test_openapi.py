@@ -13,12 +13,12 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from services.gateway.app import memorybox_transcoder
-from services.gateway.process import public_server
 from services.gateway.edge.auth import open_authenticator
 from services.gateway.edge.documents import api_pages, own_about, stranger_about
 from services.gateway.edge.exchange import Recorder
 from services.gateway.edge.front import Behind
 from services.gateway.edge.pages import Pages, own_pages, probe_pages, without_clashes
+from services.gateway.process import public_server
 from services.gateway.settings import GatewaySettings
 from services.gateway.transcoder import DescriptorError, Options, Transcoder
 from services.gateway.transcoder.openapi import openapi_json

@@ -1,10 +1,12 @@
 """What memories were: their revisions, and the ways back to one of them."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
 from services.memory.domain.active_space import apply
+from services.memory.domain.diff import RevisionDiff, diffs
 from services.memory.domain.memories import (
     DEFAULT_PAGE,
     MAX_PAGE,
@@ -18,9 +20,12 @@ from services.memory.domain.memories import (
 from services.memory.domain.memory import EtagMismatch, Memory, NotOwner
 from services.memory.domain.paging import Pager
 from services.memory.domain.ports import Embedder, InputKind, MemoryStore, Replace, Undelete, UnitOfWork
+from services.memory.domain.reads import MAX_ANSWER_BYTES
 from services.memory.domain.revisions import RevisionPlan
 from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput, Violation
+
+DIFFED_BYTES = 2 << 20  # of the states in an answer that has diffs too
 
 
 class History:
@@ -32,13 +37,29 @@ class History:
         self._clock = clock
         self._pager = Pager(store.secrets.token_key)
 
-    async def list_page(self, caller: Caller, memory_id: str, *, page_size: int, page_token: str) -> MemoryPage:
+    async def list_diffs(
+        self, caller: Caller, memory_id: str, *, page_size: int, page_token: str
+    ) -> tuple[MemoryPage, tuple[RevisionDiff, ...]]:
+        """Return one page as ``list_page`` does, but of at most 2 MiB, with what made each state of the one before it."""
+        page = await self.list_page(
+            caller, memory_id, page_size=page_size, page_token=page_token, max_bytes=DIFFED_BYTES
+        )
+        older = None
+        if page.next_page_token:
+            plan = RevisionPlan(memory_id, 1, self._clock(), page.memories[-1].revision)
+            older = next(iter((await self._store.list_revisions(caller, plan)).revisions), None)
+        return page, await asyncio.to_thread(diffs, page.memories, older)
+
+    async def list_page(
+        self, caller: Caller, memory_id: str, *, page_size: int, page_token: str, max_bytes: int = MAX_ANSWER_BYTES
+    ) -> MemoryPage:
         """Return one page of states, newest first. Raises ``InvalidInput``, ``InvalidPageToken``, ``MemoryNotFound``."""
         now = self._clock()
         request = {"rpc": "ListMemoryRevisions", "memory_id": required_id(memory_id)}
         limit = bounded("page_size", page_size, DEFAULT_PAGE, MAX_PAGE)
         state = self._pager.open(page_token, caller, request, now) if page_token else {"before": None}
-        page = await self._store.list_revisions(caller, RevisionPlan(memory_id, limit, now, state["before"]))
+        plan = RevisionPlan(memory_id, limit, now, state["before"], max_bytes)
+        page = await self._store.list_revisions(caller, plan)
         if not page.more:
             return MemoryPage(page.revisions, "")
         state = {"before": page.revisions[-1].revision}

@@ -895,22 +895,26 @@ class ListMemoryRevisionsRequest(_message.Message):
     MEMORY_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    INCLUDE_DIFFS_FIELD_NUMBER: _builtins.int
     memory_id: _builtins.str
     """Which memory."""
     page_size: _builtins.int
-    """1 to 1000; 0 means 100. A page may end earlier, at 3 MiB."""
+    """1 to 1000; 0 means 100. A page may end earlier, at 3 MiB, with `include_diffs` at 2 MiB."""
     page_token: _builtins.str
     """`next_page_token` of the page before. Empty: the first page."""
+    include_diffs: _builtins.bool
+    """Whether to say how each state differs from the one before it."""
     def __init__(
         self,
         *,
         memory_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        include_diffs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_id", b"memory_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_diffs", b"include_diffs", "memory_id", b"memory_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -924,25 +928,111 @@ class ListMemoryRevisionsResponse(_message.Message):
 
     REVISIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DIFFS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Asks for the next page; valid for an hour, for the same caller and request only. Empty: this is the last page."""
     @_builtins.property
     def revisions(self) -> _containers.RepeatedCompositeFieldContainer[_memory_pb2.Memory]:
         """Whole memories as they were, newest first."""
 
+    @_builtins.property
+    def diffs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevisionDiff]:
+        """One for each of `revisions`, in order, if asked for."""
+
     def __init__(
         self,
         *,
         revisions: _abc.Iterable[_memory_pb2.Memory] | None = ...,
         next_page_token: _builtins.str = ...,
+        diffs: _abc.Iterable[Global___RevisionDiff] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "revisions", b"revisions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diffs", b"diffs", "next_page_token", b"next_page_token", "revisions", b"revisions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListMemoryRevisionsResponse: _TypeAlias = ListMemoryRevisionsResponse  # noqa: Y015
+
+@_typing.final
+class RevisionDiff(_message.Message):
+    """How a state of a memory differs from the one before it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    PREVIOUS_REVISION_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELDS_FIELD_NUMBER: _builtins.int
+    CONTENT_HUNKS_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The state."""
+    previous_revision: _builtins.int
+    """The state before it that the caller may see. 0: there is none, and nothing to compare."""
+    @_builtins.property
+    def changed_fields(self) -> _field_mask_pb2.FieldMask:
+        """Fields of the memory that differ, but for those that every change sets (`updated_at`, `revision`, `etag`)."""
+
+    @_builtins.property
+    def content_hunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentHunk]:
+        """Where the contents differ, by words, in order; at most 32, the last of which then reaches to the last difference."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        previous_revision: _builtins.int = ...,
+        changed_fields: _field_mask_pb2.FieldMask | None = ...,
+        content_hunks: _abc.Iterable[Global___ContentHunk] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_fields", b"changed_fields"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_fields", b"changed_fields", "content_hunks", b"content_hunks", "previous_revision", b"previous_revision", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevisionDiff: _TypeAlias = RevisionDiff  # noqa: Y015
+
+@_typing.final
+class ContentHunk(_message.Message):
+    """A stretch of a content that became another one. What lies between hunks is the same in both."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OLD_START_FIELD_NUMBER: _builtins.int
+    OLD_END_FIELD_NUMBER: _builtins.int
+    NEW_START_FIELD_NUMBER: _builtins.int
+    NEW_END_FIELD_NUMBER: _builtins.int
+    OLD_TEXT_FIELD_NUMBER: _builtins.int
+    NEW_TEXT_FIELD_NUMBER: _builtins.int
+    old_start: _builtins.int
+    """First code point in the former content, from 0."""
+    old_end: _builtins.int
+    """Code point after the last in the former content; equal to `old_start` where text was added."""
+    new_start: _builtins.int
+    """First code point in the new content, from 0."""
+    new_end: _builtins.int
+    """Code point after the last in the new content; equal to `new_start` where text was taken away."""
+    old_text: _builtins.str
+    """What stood there, its first 500 code points. Empty too where the answer had no room (256 KiB for all texts)."""
+    new_text: _builtins.str
+    """What stands there, its first 500 code points. Empty too where the answer had no room."""
+    def __init__(
+        self,
+        *,
+        old_start: _builtins.int = ...,
+        old_end: _builtins.int = ...,
+        new_start: _builtins.int = ...,
+        new_end: _builtins.int = ...,
+        old_text: _builtins.str = ...,
+        new_text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_end", b"new_end", "new_start", b"new_start", "new_text", b"new_text", "old_end", b"old_end", "old_start", b"old_start", "old_text", b"old_text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContentHunk: _TypeAlias = ContentHunk  # noqa: Y015
 
 @_typing.final
 class FindDuplicateMemoriesRequest(_message.Message):
