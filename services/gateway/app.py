@@ -9,16 +9,18 @@ from importlib import resources
 from services.gateway import strangers
 from services.gateway.edge.auth import open_authenticator
 from services.gateway.edge.documents import api_pages, own_about, stranger_about
+from services.gateway.edge.forwarded import Network
 from services.gateway.edge.front import Behind
 from services.gateway.edge.pages import own_pages, probe_pages, without_clashes
+from services.gateway.edge.rates import classes
 from services.gateway.process import Parts, run
-from services.gateway.settings import GatewaySettings
+from services.gateway.settings import GatewaySettings, networks
 from services.gateway.strangers import Channels, Upstreams
 from services.gateway.transcoder import Options, Route, Transcoder
 from services.gateway.transcoder.rules import UNARY
 from services.mesh import logs
 from services.mesh.channels import MAX_MESSAGE_BYTES, GatewayCredentials, MeshChannel
-from services.mesh.config import MeshSettings, load, require_valid
+from services.mesh.config import BadSettings, MeshSettings, load, require_valid
 from services.mesh.identity import SUBJECT_HEADER, HopSigner
 from services.mesh.keys import GATEWAY, KeyFolder
 from services.mesh.ops import Readiness
@@ -132,6 +134,7 @@ async def serve(environ: Mapping[str, str] | None = None) -> None:
             meshed=True,
             max_body=settings.max_body,
             pages={**own_pages(parts.readiness), **documents},
+            classes=classes(transcoder.bindings, READS),
         )
 
     await run(mesh, settings, authenticator, behind, environ)
@@ -157,6 +160,7 @@ async def serve_stranger(
         auth=auth or settings.auth,
         cors_origins=tuple(origin.lower() for origin in options.cors_origins) or settings.cors_origins,
         write_timeout_s=options.write_timeout,
+        trusted_proxies=_networks(options.trusted_proxies),
     )
     logs.configure(GATEWAY, mesh.log_level)
     authenticator = open_authenticator(mesh.bind, settings, lenient=True)
@@ -176,12 +180,20 @@ async def serve_stranger(
             max_body=options.max_body,
             pages=without_clashes({**probe_pages(parts.readiness), **documents}, transcoder.routes),
             forms=options.form_fallback,
+            classes=classes(transcoder.bindings),
         )
 
     try:
         await run(mesh, settings, authenticator, behind, environ, reloads=True)
     finally:
         await channels.close()
+
+
+def _networks(items: Sequence[str]) -> tuple[Network, ...]:
+    try:
+        return networks(",".join(items)) if items else ()
+    except ValueError as error:
+        raise BadSettings(f"trusted_proxies: {error}") from error
 
 
 async def stranger_routes(upstreams: Upstreams, options: Options) -> Sequence[Route]:

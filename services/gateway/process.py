@@ -14,9 +14,12 @@ from services.gateway.edge.auth import Authenticator
 from services.gateway.edge.connection import ConnectionLimits
 from services.gateway.edge.cors import Cors
 from services.gateway.edge.exchange import Recorder
+from services.gateway.edge.forwarded import Proxies
 from services.gateway.edge.front import Behind, Front
 from services.gateway.edge.limits import BodyPace, InFlight
+from services.gateway.edge.rates import DEFAULTS, Buckets, Limits, Rates
 from services.gateway.edge.server import PublicServer
+from services.gateway.edge.shedding import Slots
 from services.gateway.edge.tls import Certificates
 from services.gateway.settings import GatewaySettings
 from services.gateway.transcoder import DescriptorError
@@ -125,6 +128,12 @@ def check_pages(behind: Behind) -> None:
             raise DescriptorError(f"{route.grpc_method}: {route.template} is a page of the gateway")
 
 
+def _limits(settings: GatewaySettings) -> Limits:
+    if settings.rate_limits is not None:
+        return settings.rate_limits
+    return {} if settings.auth == "dev" else DEFAULTS
+
+
 def public_server(
     behind: Behind,
     settings: GatewaySettings,
@@ -140,6 +149,9 @@ def public_server(
         recorder=recorder,
         readiness=readiness,
         in_flight=InFlight(settings.max_in_flight),
+        slots=Slots(settings.max_concurrent),
+        rates=Rates(_limits(settings), Buckets.private()),
+        proxies=Proxies(settings.trusted_proxies),
         pace=BodyPace(settings.body_timeout_s, settings.body_grace_s, settings.min_body_rate),
         cors=Cors(settings.cors_origins),
     )

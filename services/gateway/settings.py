@@ -1,11 +1,14 @@
 """Settings of the gateway: who may come in, and how much of everything."""
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from services.gateway.edge.forwarded import Network
+from services.gateway.edge.rates import Limits, limits
 from services.mesh.config import integer, one_of, path, setting, switch
 
 KIB = 1024
@@ -54,6 +57,11 @@ def origins(text: str) -> tuple[str, ...]:
         if parts.scheme not in {"http", "https"} or not parts.netloc or item != f"{parts.scheme}://{parts.netloc}":
             raise ValueError(f"must list origins such as https://app.example, got {item!r}")
     return tuple(item.lower() for item in items)
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Parse a comma-separated list of IP networks or addresses."""
+    return tuple(ipaddress.ip_network(item) for item in names(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,25 @@ class GatewaySettings:
         default=1024,
         parse=integer(1, 65535),
         doc="Most client connections at once; further ones are answered 503 and closed.",
+    )
+    max_concurrent: int = setting(
+        "MEMORYBOX_GATEWAY_MAX_CONCURRENT",
+        default=128,
+        parse=integer(1, 65535),
+        doc="Most unary calls that run at once; further ones wait for a moment, and are answered 503 when none ends.",
+    )
+    rate_limits: Limits | None = setting(
+        "MEMORYBOX_GATEWAY_RATE_LIMITS",
+        default=None,
+        parse=limits,
+        doc="Calls of one user by class, as `read=100/s:200,write=20/s` (a second, minute or hour, then the burst), of `read`, "
+        "`write`, `search`, `stream`, and `ip` for one address before it is known who calls; or `off`. Default off under `dev`.",
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        "MEMORYBOX_GATEWAY_TRUSTED_PROXIES",
+        default=(),
+        parse=networks,
+        doc="Networks of proxies whose `Forwarded` and `X-Forwarded-*` headers are believed, such as `10.0.0.0/8`.",
     )
     max_in_flight: int = setting(
         "MEMORYBOX_GATEWAY_MAX_IN_FLIGHT",

@@ -10,11 +10,12 @@ from typing import Any
 import grpc
 from multidict import CIMultiDict
 
-from services.gateway.app import AUDIENCES, memorybox_transcoder
+from services.gateway.app import AUDIENCES, READS, memorybox_transcoder
 from services.gateway.edge.auth import open_authenticator
 from services.gateway.edge.exchange import Recorder
 from services.gateway.edge.front import Behind
 from services.gateway.edge.pages import own_pages
+from services.gateway.edge.rates import classes
 from services.gateway.edge.server import PublicServer
 from services.gateway.process import public_server
 from services.gateway.settings import GatewaySettings
@@ -192,18 +193,18 @@ async def gateway(
     telemetry = Telemetry("gateway", mesh)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, telemetry.shutdown)
-        channels = {
-            name: MeshChannel(name, mesh, telemetry, credentials or NoCredentials()) for name in audiences
-        }
+        channels = {name: MeshChannel(name, mesh, telemetry, credentials or NoCredentials()) for name in audiences}
         for channel in channels.values():
             stack.push_async_callback(channel.close)
         readiness = Readiness()
+        transcoder = memorybox_transcoder(settings)
         behind = Behind(
-            transcoder=memorybox_transcoder(settings),
+            transcoder=transcoder,
             channels=lambda service: channels[AUDIENCES[service]],
             meshed=True,
             max_body=settings.max_body,
             pages=own_pages(readiness),
+            classes=classes(transcoder.bindings, READS),
         )
         authenticator = open_authenticator(mesh.bind, settings)
         server = public_server(behind, settings, authenticator, Recorder(telemetry, mesh.trace_inbound), readiness)

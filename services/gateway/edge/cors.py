@@ -38,6 +38,8 @@ _EXPOSED = (
     "Grpc-Message",
     "Grpc-Status",
     "Grpc-Status-Details-Bin",
+    "RateLimit",
+    "RateLimit-Policy",
     "Retry-After",
     "Traceparent",
     "X-Request-Id",

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import math
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from aiohttp import web
@@ -15,10 +16,13 @@ from services.gateway.edge.auth import Authenticator
 from services.gateway.edge.connection import EdgeConnection
 from services.gateway.edge.cors import Cors
 from services.gateway.edge.exchange import CLIENT_GONE, EXCHANGE, Exchange, Recorder
+from services.gateway.edge.forwarded import Origin, Proxies
 from services.gateway.edge.headers import secure
 from services.gateway.edge.limits import BodyPace, InFlight, paced_body
 from services.gateway.edge.pages import PROBES, Page, Pages
+from services.gateway.edge.rates import WRITE, Rates, Standing
 from services.gateway.edge.refusals import reason_of, refuse
+from services.gateway.edge.shedding import Slots
 from services.gateway.transcoder import CallContext, HttpError, Match, Transcoder, from_aiohttp
 from services.gateway.transcoder.calls import Channel
 from services.gateway.transcoder.rules import BIDI, CLIENT_STREAM
@@ -49,8 +53,12 @@ class Behind:
     max_body: int
     pages: Pages
     forms: bool = False
+    classes: Mapping[str, str] = field(default_factory=dict)
+    """Class of every method by its gRPC path, for the limits of callers."""
 
 
+STANDING = web.RequestKey("standing", Standing)
+"""What the caller has left of the narrowest limit that was looked at."""
 BEHIND = web.RequestKey("behind", Behind)
 """What a request is served by, whatever is swapped in meanwhile."""
 
@@ -66,6 +74,9 @@ class Front:
         recorder: Recorder,
         readiness: Readiness,
         in_flight: InFlight,
+        slots: Slots,
+        rates: Rates,
+        proxies: Proxies,
         pace: BodyPace,
         cors: Cors,
     ) -> None:
@@ -74,6 +85,9 @@ class Front:
         self._authenticator = authenticator
         self._recorder = recorder
         self._readiness = readiness
+        self._slots = slots
+        self._rates = rates
+        self._proxies = proxies
         self._pace = pace
         self._cors = cors
         self.in_flight = in_flight
@@ -172,30 +186,48 @@ class Front:
         if page is not None:
             exchange.route = request.rel_url.raw_path
             return _page(request.method, page)
+        origin = self._proxies.origin(request)
+        self._count(request, self._rates.take_address(origin.client))
         with self.in_flight.one():
             if self._cors.is_preflight(request.method, request.headers):
                 return self._preflight(request)
             match = behind.transcoder.match_request(request)
             exchange.route = match.route.template
-            return await self._call(request, exchange, match)
+            return await self._call(request, exchange, match, origin)
 
-    async def _call(self, request: web.Request, exchange: Exchange, match: Match) -> web.StreamResponse:
+    async def _call(self, request: web.Request, exchange: Exchange, match: Match, origin: Origin) -> web.StreamResponse:
         behind = request[BEHIND]
         any_type = match.plan.reader.takes_http_body or behind.forms
         arrived = arrival(request, takes_any_type=any_type, opens_socket=match.socket)
         caller = await self._authenticator.authenticate(arrived)
         exchange.user = caller.user
         ACTING.set(caller)
+        self._count(request, self._rates.take(behind.classes.get(match.route.grpc_method, WRITE), caller.user))
         await self._let_body_come(request, match)
         async with paced_body(request, self._pace, streamed=match.route.kind in _UPLOADS):
             return await behind.transcoder.handle(
                 request,
                 CallContext(
                     channels=behind.channels,
-                    metadata=[] if behind.meshed else _trace_metadata(exchange),
+                    metadata=[] if behind.meshed else [*_trace_metadata(exchange), *origin.metadata()],
                     match=match,
                     request_id=exchange.trace_id,
+                    slot=self._slots.one,
                 ),
+            )
+
+    @staticmethod
+    def _count(request: web.Request, standing: Standing | None) -> None:
+        """Note what is left of a limit for the answer, and raise 429 when nothing was."""
+        if standing is None:
+            return
+        request[STANDING] = standing
+        if standing.wait_s:
+            raise refuse(
+                429,
+                f"too many calls of class {standing.limit.name}",
+                reason="RATE_LIMITED",
+                retry_after_s=math.ceil(standing.wait_s),
             )
 
     async def _let_body_come(self, request: web.Request, match: Match) -> None:
@@ -224,6 +256,9 @@ class Front:
     async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         secure(response.headers)
         self._cors.allow(request.headers, response.headers)
+        standing = request.get(STANDING)
+        if standing is not None:
+            response.headers.update(standing.headers())
         exchange = request.get(EXCHANGE)
         if exchange is not None and exchange.traceparent:
             response.headers["traceparent"] = exchange.traceparent

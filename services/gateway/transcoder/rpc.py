@@ -58,11 +58,14 @@ class RpcServer:
     async def _single(self, exchange: Exchange, rpc: Rpc) -> web.Response:
         if exchange.plan.route.kind == CLIENT_STREAM:
             call = self._server.start(exchange)
-            answer = feed(call, self._messages(exchange, rpc))
+            raw, initial, trailing = await self._server.outcome(
+                exchange, call, feed(call, self._messages(exchange, rpc))
+            )
         else:
-            call = self._server.start(exchange, await self._message(exchange, rpc))
-            answer = call
-        raw, initial, trailing = await self._server.outcome(exchange, call, answer)
+            message = await self._message(exchange, rpc)
+            async with exchange.slot():
+                call = self._server.start(exchange, message)
+                raw, initial, trailing = await self._server.outcome(exchange, call, call)
         data = await sized(len(raw), rpc.messages.response, raw, rpc.face.form)
         return await rpc.face.answer(
             exchange.request,

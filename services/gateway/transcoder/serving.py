@@ -4,6 +4,7 @@ import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,6 +72,8 @@ class CallContext:
     """The result of ``Transcoder.match`` for this request, if the edge has it already."""
     request_id: str = ""
     """Shown to callers in place of internal error texts."""
+    slot: Callable[[float], AbstractAsyncContextManager[None]] | None = None
+    """Holds a unary call, which has so many seconds left, back until there is room for it, or refuses it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,10 @@ class Exchange:
     metadata: md.Metadata
     deadline: float
     has_body: bool
+
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        """Return what holds a unary call back until there is room for it."""
+        return nullcontext() if self.context.slot is None else self.context.slot(self.left_s())
 
     def left_s(self) -> float:
         """Return the time left, or raise 504."""
@@ -139,11 +146,12 @@ class Server:
         if exchange.plan.route.kind == CLIENT_STREAM:
             upload = Upload(exchange.request, exchange.plan.reader, self._options)
             call = self.start(exchange)
-            answer = upload.run(call, exchange.bound)
+            raw, initial, trailing = await self.outcome(exchange, call, upload.run(call, exchange.bound))
         else:
-            call = self.start(exchange, await self._message(exchange))
-            answer = call
-        raw, initial, trailing = await self.outcome(exchange, call, answer)
+            message = await self._message(exchange)
+            async with exchange.slot():
+                call = self.start(exchange, message)
+                raw, initial, trailing = await self.outcome(exchange, call, call)
         _, printed = await sized(len(raw), exchange.plan.printer.read, raw)
         response = self._answer(printed, initial, trailing)
         await compress(exchange.request, response, self._options)
