@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 
@@ -33,6 +33,8 @@ class ServiceProcess:
     command: tuple[str, ...]
     ready_url: str
     ports: tuple[tuple[int, str], ...]  # (number, the setting that moves it)
+    socket: str = ""  # path of the Unix socket where it says that it is ready; empty for TCP
+    environ: Mapping[str, str] = field(default_factory=dict)  # beside what all services get
 
 
 class Child:
@@ -42,7 +44,7 @@ class Child:
         self.name = service.name
         self.ready = asyncio.Event()
         self._service = service
-        self._environ = {**environ, "MEMORYBOX_SUPERVISOR_FD": str(supervisor_fd)}
+        self._environ = {**environ, **service.environ, "MEMORYBOX_SUPERVISOR_FD": str(supervisor_fd)}
         self._supervisor_fd = supervisor_fd
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
@@ -50,12 +52,12 @@ class Child:
         self._was_ready = False
         self._last_words = ""
 
-    async def keep(self, http: aiohttp.ClientSession) -> None:
+    async def keep(self) -> None:
         """Run the service until `end` is called, again and again. Raises ``StartFailed`` when it never gets ready."""
         policy, attempts, loop = RestartPolicy(), 0, asyncio.get_running_loop()
         while not self._ending.is_set():
             began = loop.time()
-            code = await self._run_once(http)
+            code = await self._run_once()
             self.ready.clear()
             if self._ending.is_set():
                 self._log.tell("INFO", f"{self.name} has ended", exit_code=code)
@@ -71,7 +73,7 @@ class Child:
     async def end(self, keeper: asyncio.Task[None], grace_s: float) -> None:
         """Tell the service to drain, and kill it when it takes longer than *grace_s*; returns when it has ended."""
         self._ending.set()
-        self._signal(signal.SIGTERM)
+        self.tell(signal.SIGTERM)
         await asyncio.wait({keeper}, timeout=grace_s)
         if not keeper.done():
             self._log.tell("ERROR", f"{self.name} did not end in time and is killed", grace_s=grace_s)
@@ -84,7 +86,7 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    async def _run_once(self, http: aiohttp.ClientSession) -> int:
+    async def _run_once(self) -> int:
         """Start the service and return its exit code when it has ended; negative is the number of the signal that killed it."""
         try:
             process = await asyncio.create_subprocess_exec(
@@ -101,8 +103,8 @@ class Child:
             return 1
         self._process = process
         if self._ending.is_set():
-            self._signal(signal.SIGTERM)
-        asking = asyncio.create_task(self._ask_until_ready(http))
+            self.tell(signal.SIGTERM)
+        asking = asyncio.create_task(self._ask_until_ready())
         try:
             await self._forward(process)
             return await process.wait()
@@ -129,22 +131,30 @@ class Child:
         elif data.strip():
             self._log.put(parse(self.name, data))
 
-    async def _ask_until_ready(self, http: aiohttp.ClientSession) -> None:
-        limit = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
+    async def _ask_until_ready(self) -> None:
         began = asyncio.get_running_loop().time()
-        while not self.ready.is_set():
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with http.get(self._service.ready_url, timeout=limit) as answer:
-                    if answer.status == 200:  # noqa: PLR2004
-                        self.ready.set()
-                        break
-            await asyncio.sleep(ASK_EVERY_S)
+        async with self._session() as http:
+            while not self.ready.is_set():
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    async with http.get(self._service.ready_url) as answer:
+                        if answer.status == 200:  # noqa: PLR2004
+                            self.ready.set()
+                            break
+                await asyncio.sleep(ASK_EVERY_S)
         self._was_ready = True
         self._last_words = ""
         after = round(asyncio.get_running_loop().time() - began, 2)
         self._log.tell("INFO", f"{self.name} is ready", after_s=after)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _session(self) -> aiohttp.ClientSession:
+        # A connection kept open would outlive the process that it led to.
+        connector: aiohttp.BaseConnector = aiohttp.TCPConnector(force_close=True)
+        if self._service.socket:
+            connector = aiohttp.UnixConnector(self._service.socket, force_close=True)
+        return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN_S))
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal to the service, if it runs."""
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)

@@ -59,7 +59,8 @@ def entry(service: str, level: str, message: str, **fields: Any) -> dict[str, An
 class LogStream:
     """Writes lines to *file* in the order in which they come, those below *level* left out."""
 
-    def __init__(self, file: TextIO, render: Render, level: str = "INFO") -> None:
+    def __init__(self, file: TextIO, render: Render, level: str = "INFO", *, name: str = SUPERVISOR) -> None:
+        self._name = name
         self._file = file
         self._render = render
         self._shown = frozenset(_LEVELS[_LEVELS.index(level) :])
@@ -72,7 +73,7 @@ class LogStream:
         """Write *line* soon."""
         try:
             if self._dropped:
-                self._lines.put_nowait(entry(SUPERVISOR, "WARNING", "log lines were dropped", count=self._dropped))
+                self._lines.put_nowait(entry(self._name, "WARNING", "log lines were dropped", count=self._dropped))
                 self._dropped = 0
             self._lines.put_nowait(line)
         except queue.Full:
@@ -81,7 +82,7 @@ class LogStream:
     def tell(self, level: str, message: str, **fields: Any) -> None:
         """Write a line of the supervisor's own."""
         if level in self._shown:
-            self.put(entry(SUPERVISOR, level, message, **fields))
+            self.put(entry(self._name, level, message, **fields))
 
     def close(self) -> None:
         """Write what waits; a reader that takes longer than `CLOSING_S` misses the rest."""

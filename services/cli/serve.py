@@ -12,6 +12,7 @@ from services.cli.entry import report_fault
 from services.cli.settings import service_settings
 from services.mesh import logs
 from services.mesh.config import MeshSettings, load, require_valid
+from services.mesh.keys import GATEWAY
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -19,6 +20,11 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     require_valid(environ, MeshSettings, service_settings(arguments.name))
     logs.configure(arguments.name, load(MeshSettings, environ).log_level)
     sys.excepthook = _log_fault
+    if arguments.name == GATEWAY and (workers := importlib.import_module("services.cli.workers")).are_asked_for(
+        environ
+    ):
+        workers.run(["serve", GATEWAY], environ, load(MeshSettings, environ))
+        return 0
     app = importlib.import_module(f"services.{arguments.name}.app")
     run_to_end(app.serve(environ))
     return 0

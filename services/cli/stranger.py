@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from services.cli import workers
 from services.cli.arguments import UsageError
 from services.cli.serve import run_to_end
 from services.gateway.app import route_lines, serve_stranger, stranger_routes
 from services.gateway.settings import names, size, span
 from services.gateway.strangers import Upstreams
 from services.gateway.transcoder import DescriptorError, Options
-from services.mesh.config import one_of, switch
+from services.mesh.config import MeshSettings, load, one_of, switch
 from services.mesh.errors import InvalidInput
 
 PREFIX = "MEMORYBOX_GATEWAY_"
@@ -45,6 +46,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         if arguments.print_routes:
             print("\n".join(route_lines(asyncio.run(stranger_routes(upstreams, options)))))
             return 0
+        if workers.are_asked_for(environ):
+            workers.run(workers.words_of(arguments), environ, _mesh(arguments, environ))
+            return 0
         run_to_end(
             serve_stranger(
                 upstreams,
@@ -58,6 +62,12 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     except DescriptorError as error:
         raise BadDescriptors(str(error)) from error
     return 0
+
+
+def _mesh(arguments: argparse.Namespace, environ: Mapping[str, str]) -> MeshSettings:
+    """Return the settings that the flags change."""
+    mesh = load(MeshSettings, environ)
+    return dataclasses.replace(mesh, bind=arguments.bind or mesh.bind, http_port=arguments.http_port or mesh.http_port)
 
 
 def read_upstreams(words: Sequence[str]) -> dict[str, str]:

@@ -2,9 +2,8 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-
-import aiohttp
 
 from services.cli.child import Child, ServiceProcess
 from services.cli.logstream import LogStream
@@ -16,37 +15,55 @@ class Supervisor:
     """The processes of one mesh. They hold the reading end of a pipe of ours, whose end tells them that we are gone."""
 
     def __init__(
-        self, services: Sequence[ServiceProcess], environ: Mapping[str, str], log: LogStream, *, grace_s: float
+        self,
+        services: Sequence[ServiceProcess],
+        environ: Mapping[str, str],
+        log: LogStream,
+        *,
+        grace_s: float,
+        together: bool = False,
     ) -> None:
+        """Services that do the same may end *together*; else those started first are there for the others to the last."""
         self._log = log
         self._grace_s = grace_s
         self._pipe = os.pipe()
-        self._children = [Child(service, environ, log, self._pipe[0]) for service in services]
+        self._together = together
+        self.children = [Child(service, environ, log, self._pipe[0]) for service in services]
 
     async def run(self, stop: Awaitable[str], on_ready: Callable[[], None]) -> None:
         """Keep every service running until *stop*, then end them, last started first. Raises ``StartFailed``."""
-        # A connection kept open would outlive the process that it led to.
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
-            stopping = asyncio.ensure_future(stop)
-            keepers = [asyncio.create_task(child.keep(http)) for child in self._children]
-            announcing = asyncio.create_task(self._announce(on_ready))
-            try:
-                await asyncio.wait({stopping, *keepers}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                announcing.cancel()
-                failed = [keeper for keeper in keepers if keeper.done() and keeper.exception() is not None]
-                why = stopping.result() if stopping.done() else "a service does not start"
-                self._log.tell("INFO", f"{why}; ending {', '.join(child.name for child in reversed(self._children))}")
-                stopping.cancel()
-                for child, keeper in reversed(list(zip(self._children, keepers, strict=True))):
-                    await child.end(keeper, self._grace_s)
-                await asyncio.gather(announcing, stopping, *keepers, return_exceptions=True)
+        stopping = asyncio.ensure_future(stop)
+        keepers = [asyncio.create_task(child.keep()) for child in self.children]
+        announcing = asyncio.create_task(self._announce(on_ready))
+        try:
+            await asyncio.wait({stopping, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            announcing.cancel()
+            failed = [keeper for keeper in keepers if keeper.done() and keeper.exception() is not None]
+            why = stopping.result() if stopping.done() else "a service does not start"
+            self._log.tell("INFO", f"{why}; ending {', '.join(child.name for child in reversed(self.children))}")
+            stopping.cancel()
+            await self._end(keepers)
+            await asyncio.gather(announcing, stopping, *keepers, return_exceptions=True)
         for keeper in failed:
             keeper.result()
 
+    async def _end(self, keepers: Sequence[asyncio.Task[None]]) -> None:
+        pairs = list(zip(self.children, keepers, strict=True))
+        if self._together:
+            await asyncio.gather(*(child.end(keeper, self._grace_s) for child, keeper in pairs))
+            return
+        for child, keeper in reversed(pairs):
+            await child.end(keeper, self._grace_s)
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal to every service that runs."""
+        for child in self.children:
+            child.tell(number)
+
     def kill(self) -> None:
         """End every service at once."""
-        for child in self._children:
+        for child in self.children:
             child.kill()
 
     def close(self) -> None:
@@ -55,7 +72,7 @@ class Supervisor:
             os.close(end)
 
     async def _announce(self, on_ready: Callable[[], None]) -> None:
-        while late := [child for child in self._children if not child.ready.is_set()]:
+        while late := [child for child in self.children if not child.ready.is_set()]:
             waits = [asyncio.create_task(child.ready.wait()) for child in late]
             _, waiting = await asyncio.wait(waits, timeout=PATIENCE_S)
             for wait in waiting:

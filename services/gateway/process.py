@@ -21,9 +21,10 @@ from services.gateway.edge.rates import DEFAULTS, Buckets, Limits, Rates
 from services.gateway.edge.server import PublicServer
 from services.gateway.edge.shedding import Slots
 from services.gateway.edge.tls import Certificates
-from services.gateway.settings import GatewaySettings
+from services.gateway.settings import GatewaySettings, WorkerSettings
 from services.gateway.transcoder import DescriptorError
 from services.mesh.config import OPS_OFFSET, MeshSettings
+from services.mesh.config import load as load_settings
 from services.mesh.keys import GATEWAY
 from services.mesh.lifetime import until_told_to_stop
 from services.mesh.ops import PortTaken, Readiness, start_ops
@@ -65,11 +66,13 @@ async def run(
             stack.callback(stopped.cancel)
             parts = Parts(telemetry, Readiness(), stack)
             certificates = Certificates.open(settings)
+            worker = load_settings(WorkerSettings, environ)
             recorder = Recorder(telemetry, mesh.trace_inbound)
-            server = public_server(await load(parts), settings, authenticator, recorder, parts.readiness)
-            ops = await _start_ops(mesh, parts)
+            server = public_server(await load(parts), settings, authenticator, recorder, parts.readiness, worker=worker)
+            ops = await _start_ops(mesh, parts, worker)
             stack.push_async_callback(ops.cleanup)
-            await server.start(mesh.bind, mesh.http_port, "MEMORYBOX_HTTP_PORT", certificates)
+            shared = worker.folder is not None
+            await server.start(mesh.bind, mesh.http_port, "MEMORYBOX_HTTP_PORT", certificates, shared=shared)
             stack.push_async_callback(server.close)
             actions = [server.renew_certificates]
             if reloads:
@@ -113,9 +116,13 @@ async def _reload(server: PublicServer, load: Load, parts: Parts) -> None:
     log.info("descriptors are read again", extra={"routes": len(behind.transcoder.routes)})
 
 
-async def _start_ops(mesh: MeshSettings, parts: Parts) -> web.AppRunner:
+async def _start_ops(mesh: MeshSettings, parts: Parts, worker: WorkerSettings) -> web.AppRunner:
+    socket = None if worker.folder is None else worker.socket_of(worker.folder, worker.index)
+    if socket is not None:
+        socket.unlink(missing_ok=True)  # of a predecessor that was killed
+    port = mesh.ops_port(GATEWAY)
     try:
-        return await start_ops(mesh.bind, mesh.ops_port(GATEWAY), parts.readiness, parts.telemetry)
+        return await start_ops(mesh.bind, port, parts.readiness, parts.telemetry, socket=socket)
     except PortTaken as error:
         text = f"{error.message}; the ops port lies {OPS_OFFSET} above MEMORYBOX_HTTP_PORT, which moves it"
         raise PortTaken(text) from error
@@ -134,12 +141,21 @@ def _limits(settings: GatewaySettings) -> Limits:
     return {} if settings.auth == "dev" else DEFAULTS
 
 
+def _buckets(worker: WorkerSettings | None) -> Buckets:
+    """Return the buckets of callers: one table for all workers, so that a limit does not depend on who is asked."""
+    if worker is None or worker.folder is None:
+        return Buckets.private()
+    return Buckets.shared(worker.rates_of(worker.folder))
+
+
 def public_server(
     behind: Behind,
     settings: GatewaySettings,
     authenticator: Authenticator,
     recorder: Recorder,
     readiness: Readiness,
+    *,
+    worker: WorkerSettings | None = None,
 ) -> PublicServer:
     """Put the edge before *behind*, not yet listening; raises ``DescriptorError`` when a route has the path of a page."""
     check_pages(behind)
@@ -150,7 +166,7 @@ def public_server(
         readiness=readiness,
         in_flight=InFlight(settings.max_in_flight),
         slots=Slots(settings.max_concurrent),
-        rates=Rates(_limits(settings), Buckets.private()),
+        rates=Rates(_limits(settings), _buckets(worker)),
         proxies=Proxies(settings.trusted_proxies),
         pace=BodyPace(settings.body_timeout_s, settings.body_grace_s, settings.min_body_rate),
         cors=Cors(settings.cors_origins),

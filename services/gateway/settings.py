@@ -152,6 +152,12 @@ class GatewaySettings:
         parse=integer(1, 65535),
         doc="Most client connections at once; further ones are answered 503 and closed.",
     )
+    workers: int = setting(
+        "MEMORYBOX_GATEWAY_WORKERS",
+        default=1,
+        parse=integer(1, 64),
+        doc="Processes that share the public port, for machines of several cores; one ops port tells of all.",
+    )
     max_concurrent: int = setting(
         "MEMORYBOX_GATEWAY_MAX_CONCURRENT",
         default=128,
@@ -222,3 +228,31 @@ class GatewaySettings:
     oidc_roles_claim: str = setting(
         "MEMORYBOX_OIDC_ROLES_CLAIM", default="roles", doc="Claim of an `oidc` token that lists the user's roles."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a gateway of several processes tells each of them."""
+
+    folder: Path | None = setting(
+        "MEMORYBOX_GATEWAY_WORKER_DIR",
+        default=None,
+        parse=path,
+        doc="Set by a gateway of several processes: folder of what they share.",
+    )
+    index: int = setting(
+        "MEMORYBOX_GATEWAY_WORKER",
+        default=0,
+        parse=integer(0, 63),
+        doc="Set by a gateway of several processes: number of the process, from 0.",
+    )
+
+    @staticmethod
+    def rates_of(folder: Path) -> Path:
+        """Return where the limits of callers are counted for all."""
+        return folder / "rates"
+
+    @staticmethod
+    def socket_of(folder: Path, index: int) -> Path:
+        """Return where a worker serves its ops pages."""
+        return folder / f"{index}.sock"

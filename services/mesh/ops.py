@@ -1,11 +1,13 @@
 """The ops HTTP port: liveness, readiness and metrics. Answers from memory; never asks a dependency."""
 
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 
 from services.mesh.errors import FailedPrecondition
-from services.mesh.telemetry import Telemetry
 
 
 class PortTaken(FailedPrecondition):
@@ -28,8 +30,30 @@ class Readiness:
         return self.started and not self.draining
 
 
-async def start_ops(address: str, port: int, readiness: Readiness, telemetry: Telemetry) -> web.AppRunner:
-    """Serve ``/livez``, ``/readyz`` and ``/metrics``; the caller cleans the runner up. Raises ``PortTaken``."""
+class State(Protocol):
+    """What readiness is told from."""
+
+    @property
+    def ready(self) -> bool: ...
+    @property
+    def draining(self) -> bool: ...
+    @property
+    def notes(self) -> Mapping[str, str]: ...
+
+
+class Metrics(Protocol):
+    """What has metrics in Prometheus' text format, at once or after asking for them."""
+
+    def metrics_text(self) -> bytes | Awaitable[bytes]: ...
+
+
+async def start_ops(
+    address: str, port: int, readiness: State, telemetry: Metrics, *, socket: Path | None = None
+) -> web.AppRunner:
+    """Serve ``/livez``, ``/readyz`` and ``/metrics``; the caller cleans the runner up. Raises ``PortTaken``.
+
+    With *socket* they are served at that path instead of address and port.
+    """
 
     async def livez(_request: web.Request) -> web.Response:
         return web.json_response({"status": "live"})
@@ -39,8 +63,10 @@ async def start_ops(address: str, port: int, readiness: Readiness, telemetry: Te
         return web.json_response({"status": state, **readiness.notes}, status=200 if readiness.ready else 503)
 
     async def metrics(_request: web.Request) -> web.Response:
+        text = telemetry.metrics_text()
         return web.Response(
-            body=telemetry.metrics_text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+            body=text if isinstance(text, bytes) else await text,
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
     app = web.Application()
@@ -50,7 +76,8 @@ async def start_ops(address: str, port: int, readiness: Readiness, telemetry: Te
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, address, port).start()
+        site = web.TCPSite(runner, address, port) if socket is None else web.UnixSite(runner, socket)
+        await site.start()
     except OSError as error:
         await runner.cleanup()
         raise PortTaken(f"cannot listen on {address}:{port}: {error.strerror}", port=str(port)) from error
