@@ -70,10 +70,14 @@ class Child:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), delay)
 
-    async def end(self, keeper: asyncio.Task[None], grace_s: float) -> None:
-        """Tell the service to drain, and kill it when it takes longer than *grace_s*; returns when it has ended."""
+    def leave(self) -> None:
+        """Tell the service to drain and end."""
         self._ending.set()
         self.tell(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
+
+    async def end(self, keeper: asyncio.Task[None], grace_s: float) -> None:
+        """Wait until the service has ended, and kill it when it takes longer than *grace_s*."""
         await asyncio.wait({keeper}, timeout=grace_s)
         if not keeper.done():
             self._log.tell("ERROR", f"{self.name} did not end in time and is killed", grace_s=grace_s)

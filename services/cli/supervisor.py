@@ -9,6 +9,7 @@ from services.cli.child import Child, ServiceProcess
 from services.cli.logstream import LogStream
 
 PATIENCE_S = 10.0  # between two lines that say what is still being waited for
+_LEAVING_S = 0.2  # beyond its drain, for a service to take no more calls
 
 
 class Supervisor:
@@ -22,9 +23,12 @@ class Supervisor:
         *,
         grace_s: float,
         together: bool = False,
+        drain_s: float,
+        grace_s: float,
     ) -> None:
         """Services that do the same may end *together*; else those started first are there for the others to the last."""
         self._log = log
+        self._drain_s = drain_s
         self._grace_s = grace_s
         self._pipe = os.pipe()
         self._together = together
@@ -60,6 +64,34 @@ class Supervisor:
         """Send a signal to every service that runs."""
         for child in self.children:
             child.tell(number)
+        """Keep every service running until *stop*, then end them, last started first. Raises ``StartFailed``.
+
+        The next one is told as soon as the one before it takes no more calls: what is still under way there, such as a stream
+        without an end, can only end when the service behind it says so.
+        """
+        # A connection kept open would outlive the process that it led to.
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
+            stopping = asyncio.ensure_future(stop)
+            keepers = [asyncio.create_task(child.keep(http)) for child in self._children]
+            announcing = asyncio.create_task(self._announce(on_ready))
+            try:
+                await asyncio.wait({stopping, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                announcing.cancel()
+                failed = [keeper for keeper in keepers if keeper.done() and keeper.exception() is not None]
+                why = stopping.result() if stopping.done() else "a service does not start"
+                self._log.tell("INFO", f"{why}; ending {', '.join(child.name for child in reversed(self._children))}")
+                stopping.cancel()
+                await self._end_all(list(reversed(list(zip(self._children, keepers, strict=True)))))
+                await asyncio.gather(announcing, stopping, *keepers, return_exceptions=True)
+        for keeper in failed:
+            keeper.result()
+
+    async def _end_all(self, kept: Sequence[tuple[Child, asyncio.Task[None]]]) -> None:
+        for child, keeper in kept:
+            child.leave()
+            await asyncio.wait({keeper}, timeout=self._drain_s + _LEAVING_S)
+        await asyncio.gather(*(child.end(keeper, self._grace_s) for child, keeper in kept))
 
     def kill(self) -> None:
         """End every service at once."""

@@ -27,6 +27,9 @@ _FLAGS = {
     "port_base": "MEMORYBOX_PORT_BASE",
 }
 
+# On one machine nobody needs long to notice that a service leaves: all of it lies behind the gateway.
+_DEFAULTS = {"MEMORYBOX_AUTH": "dev", "MEMORYBOX_DRAIN": "0.3"}
+
 Table = Callable[[MeshSettings], Sequence[ServiceProcess]]
 
 
@@ -47,7 +50,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], table: Table 
         require_free(services, mesh.bind, grace_s if predecessor_killed else 0)
         KeyFolder(mesh.keys_dir).ensure(standard_keys(load(CliSettings, environ).user))
         log = _log_stream(arguments.log_format, mesh.log_level)
-        supervisor = Supervisor(services, environ, log, grace_s=grace_s)
+        supervisor = Supervisor(services, environ, log, drain_s=mesh.drain_s, grace_s=grace_s)
         try:
             asyncio.run(_stay(supervisor, f"Memory Box is ready at {public_url(environ)}"))
         finally:
@@ -76,7 +79,7 @@ def _environment(arguments: argparse.Namespace, environ: Mapping[str, str]) -> d
     flags = {
         variable: str(value) for flag, variable in _FLAGS.items() if (value := getattr(arguments, flag)) is not None
     }
-    return {"MEMORYBOX_AUTH": "dev", **environ, **flags}
+    return {**_DEFAULTS, **environ, **flags}
 
 
 def _service(mesh: MeshSettings, name: str) -> ServiceProcess:

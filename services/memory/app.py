@@ -35,6 +35,7 @@ from services.memory.domain.backups import (
 from services.memory.domain.deduplicating import Duplicates
 from services.memory.domain.deleting import DeletionKind, Deletions
 from services.memory.domain.erasure import ANONYMIZE, ERASE, Erasures, SubjectDataKind
+from services.memory.domain.expiring import Expiries
 from services.memory.domain.faceting import Facets
 from services.memory.domain.history import History
 from services.memory.domain.importing import Imports
@@ -123,6 +124,7 @@ def govern(
     recorder = Recorder(log, synchronous=settings.audit_reads == "sync")
     mesh.stack.push_async_callback(recorder.close)
     mesh.stack.push_async_callback(stop, asyncio.create_task(anchor_hourly(log)))
+    mesh.stack.push_async_callback(stop, asyncio.create_task(Expiries(store.feed).run()))
     started, kept = asyncio.Event(), EmbeddedOperations(store)
     operations = Operations(kept, store.secrets, roles, started)
     subject_data = SubjectData(EmbeddedSubjectData(store), recorder)

@@ -220,7 +220,7 @@ class MeshSettings:
         "MEMORYBOX_DRAIN",
         default=1.0,
         parse=seconds(0, 60),
-        doc="Seconds to go on serving after SIGTERM, so that clients notice.",
+        doc="Seconds to go on serving after SIGTERM, so that clients notice; `memorybox up` sets 0.3.",
     )
     grace_s: float = setting(
         "MEMORYBOX_GRACE",

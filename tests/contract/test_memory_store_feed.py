@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.memory.domain.feed import FeedPage, FeedPlan
+from services.memory.domain.feed import EventKind, FeedPage, FeedPlan
 from services.memory.domain.memory import AccessLevel, ExternalIdTaken, Memory
 from services.memory.domain.ports import MemoryStore
 from services.memory.filter import parse
@@ -26,6 +26,7 @@ from tests.support.memories import (
 )
 
 LATER = NOW + timedelta(hours=1)
+SECOND = timedelta(seconds=1)
 Event = tuple[str, str, int | None]  # kind, id, revision shown
 
 
@@ -190,3 +191,73 @@ async def test_subscription_wakes_for_what_leaves_the_callers_sight(store: Memor
         await changed(store, memory, access_level=AccessLevel.PRIVATE)
 
         await asyncio.wait_for(subscription.wait(), 5)
+
+
+async def test_expiry_is_a_deletion_to_whoever_saw_the_memory(store: MemoryStore) -> None:
+    before = await store.feed.position()
+    await fill(
+        store,
+        creation("private", expires_at=NOW + SECOND),
+        creation("public", access_level=PUBLIC, expires_at=NOW + 2 * SECOND),
+        creation("later", expires_at=NOW + 9 * SECOND),
+        creation("never"),
+    )
+    created = await store.feed.position()
+
+    early = await store.feed.tell_expired(NOW, 10)
+    told = await store.feed.tell_expired(NOW + 2 * SECOND, 10)
+    again = await store.feed.tell_expired(NOW + 2 * SECOND, 10)
+
+    of_ann = (await store.feed.changes(ANN, FeedPlan(created, NOW + 2 * SECOND, 10))).events
+    of_bob = (await store.feed.changes(BOB, FeedPlan(before, NOW + 2 * SECOND, 10))).events
+    assert (early, told, again) == (0, 2, 0)
+    assert [(event.kind, event.memory_id, event.at) for event in of_ann] == [
+        (EventKind.DELETED, "private", NOW + SECOND),
+        (EventKind.DELETED, "public", NOW + 2 * SECOND),
+    ]
+    assert [event.memory and event.memory.content for event in of_ann] == ["tea", "tea"]
+    assert [(event.kind, event.memory_id, event.memory) for event in of_bob] == [(EventKind.DELETED, "public", None)]
+
+
+async def test_expiries_are_told_some_at_a_time_and_wake_watchers(store: MemoryStore) -> None:
+    await fill(store, *(creation(f"m{number}", expires_at=NOW + SECOND) for number in range(5)))
+
+    with store.feed.subscribe(ANN) as subscription:
+        counts = [await store.feed.tell_expired(NOW + SECOND, 2) for _ in range(4)]
+        async with asyncio.timeout(5):
+            await subscription.wait()
+
+    assert counts == [2, 2, 1, 0]
+
+
+async def test_expiry_follows_changes_of_its_time_and_ends_with_the_memory(store: MemoryStore) -> None:
+    made = [creation(name, expires_at=NOW + 9 * SECOND) for name in ("sooner", "kept", "deleted")]
+    await fill(store, *made)
+    await apply(store, ANN, revised(made[0].memory, expires_at=NOW + SECOND))
+    await apply(store, ANN, revised(made[1].memory, expires_at=None))
+    await apply(store, ANN, deletion(made[2].memory))
+    position = await store.feed.position()
+
+    await store.feed.tell_expired(NOW + 60 * SECOND, 10)
+
+    events = (await store.feed.changes(ANN, FeedPlan(position, NOW + 60 * SECOND, 10))).events
+    assert [event.memory_id for event in events] == ["sooner"]
+
+
+async def test_what_had_expired_before_it_was_created_is_no_event(store: MemoryStore) -> None:
+    await fill(store, creation("stillborn", expires_at=NOW - SECOND))
+    position = await store.feed.position()
+
+    await store.feed.tell_expired(NOW, 10)
+
+    assert (await store.feed.changes(ANN, FeedPlan(position, NOW, 10))).events == ()
+
+
+async def test_filter_narrows_expiries_too(store: MemoryStore) -> None:
+    await fill(store, *(creation(tag, tags=(tag,), expires_at=NOW + SECOND) for tag in "ab"))
+    position = await store.feed.position()
+
+    await store.feed.tell_expired(NOW + SECOND, 10)
+
+    plan = FeedPlan(position, NOW + SECOND, 10, parse("tags:b"))
+    assert [event.memory_id for event in (await store.feed.changes(ANN, plan)).events] == ["b"]

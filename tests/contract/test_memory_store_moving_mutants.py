@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -196,6 +197,31 @@ async def shared_with_all(store: MemoryStore) -> None:
     )
 
 
+class TellsNoExpiry(ModelFeed):
+    """Counts expiries and makes nothing of them."""
+
+    async def tell_expired(self, now: datetime, limit: int) -> int:
+        told = await super().tell_expired(now, limit)
+        self._log = [entry for entry in self._log if entry[0] not in self._expired]
+        return told
+
+
+class TellsExpiriesAgain(ModelFeed):
+    """Forgets which expiries were told."""
+
+    async def tell_expired(self, now: datetime, limit: int) -> int:
+        told = await super().tell_expired(now, limit)
+        self._expired = dict.fromkeys(self._expired, "")
+        return told
+
+
+class TellsAllExpiries(ModelFeed):
+    """Tells of every memory that has a time to expire, as if it had come."""
+
+    async def tell_expired(self, now: datetime, limit: int) -> int:
+        return await super().tell_expired(now + timedelta(hours=1), limit)
+
+
 CAUGHT: list[tuple[Any, Promise]] = [
     (ExportsTheOldestFirst, moving.test_export_has_ones_own_memories_in_the_order_they_were_created),
     (ExportsWhatOthersShare, moving.test_export_has_ones_own_memories_in_the_order_they_were_created),
@@ -216,6 +242,9 @@ CAUGHT: list[tuple[Any, Promise]] = [
     (LosesTheLastOfAPage, feeding.test_page_ends_early_by_size_but_holds_one_event),
     (TellsTwice, feeding.test_pages_follow_each_other_without_loss_or_repetition),
     (IgnoresFilters, feeding.test_filter_narrows_what_is_in_sight),
+    (TellsNoExpiry, feeding.test_expiry_is_a_deletion_to_whoever_saw_the_memory),
+    (TellsExpiriesAgain, feeding.test_expiries_are_told_some_at_a_time_and_wake_watchers),
+    (TellsAllExpiries, feeding.test_expiry_is_a_deletion_to_whoever_saw_the_memory),
     (NeverWakes, feeding.test_subscription_wakes_at_a_commit_also_at_one_before_the_wait),
 ]
 

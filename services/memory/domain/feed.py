@@ -72,6 +72,13 @@ class FeedStore(Protocol):
         """Return the number of the last change."""
         ...
 
+    async def tell_expired(self, now: datetime, limit: int) -> int:
+        """Make a change of each of the next *limit* memories that have expired by *now*, as of then; return how many were due.
+
+        To whoever saw one it is DELETED. One that had expired before it was created is none.
+        """
+        ...
+
     async def changes(self, caller: Caller, plan: FeedPlan) -> FeedPage:
         """Return the next events for *caller*.
 

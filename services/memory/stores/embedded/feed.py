@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any
 
 import apsw
@@ -12,6 +13,7 @@ from services.memory.filter import EVERYTHING
 from services.memory.filter.sql import to_sql
 from services.memory.stores.embedded.bell import Bell, BellRope
 from services.memory.stores.embedded.database import transaction
+from services.memory.stores.embedded.expiring import is_due, tell_expired
 from services.memory.stores.embedded.moving import Host
 from services.memory.stores.embedded.rows import (
     COLUMNS,
@@ -21,6 +23,7 @@ from services.memory.stores.embedded.rows import (
     from_us,
     last_seq,
     row_to_memory,
+    time_us,
 )
 from services.mesh.caller import Caller
 
@@ -29,14 +32,14 @@ _WINDOW = 20_000  # changes that one read looks at; most may be none of the call
 _CHANGES = f"""
   WITH visible AS MATERIALIZED ({VISIBLE_PARTITIONS}),
   seen AS (
-    SELECT c.seq, c.memory_id, c.revision, c.at, m.doc, m.revision AS current, m.owner_user = :user AS own,
+    SELECT c.seq, c.memory_id, c.revision, c.revision - (c.kind <> 'EXPIRED') AS former, c.at, m.doc, m.revision AS current, m.owner_user = :user AS own,
       coalesce(c.partition_before, iif(c.kind = 'CREATED', 0, m.partition_id)) IN visible AS before,
       coalesce(c.partition_after, iif(c.kind = 'DELETED', 0, m.partition_id)) IN visible AS after,
       m.partition_id IN visible AND m.delete_time IS NULL AND (m.expires_at IS NULL OR m.expires_at > :now) AS readable
     FROM changes c LEFT JOIN memories m USING (memory_id)
     WHERE c.seq > :after AND c.seq <= :until
   )
-  SELECT seq, memory_id, revision, at, doc, current, own, before, after, readable FROM seen WHERE before OR after ORDER BY seq
+  SELECT seq, memory_id, revision, former, at, doc, current, own, before, after, readable FROM seen WHERE before OR after ORDER BY seq
 """  # noqa: S608  # built of constants
 _STATE = f"SELECT {COLUMNS} FROM {{table}} m WHERE m.doc = :doc AND m.revision = :revision AND {{filter}}"  # noqa: S608
 
@@ -57,6 +60,13 @@ class EmbeddedFeed:
     async def position(self) -> int:
         """Return the number of the last change."""
         return await self._host.read(last_seq)
+
+    async def tell_expired(self, now: datetime, limit: int) -> int:
+        """Make changes of expiries; looks before it writes, as most of the time there is nothing."""
+        now_us = time_us(now)
+        if not await self._host.read(lambda connection: is_due(connection, now_us)):
+            return 0
+        return await self._host.run(lambda ground: tell_expired(ground, now_us, limit))
 
     async def changes(self, caller: Caller, plan: FeedPlan) -> FeedPage:
         """Return the next events for *caller*."""
@@ -92,8 +102,8 @@ def _events(connection: apsw.Connection, rows: Iterator[Row], plan: FeedPlan) ->
         found = connection.execute(statement, bindings).fetchone()
         return None if found is None else row_to_memory(found).memory
 
-    for seq, memory_id, revision, at, doc, current, own, before, after, readable in rows:
-        known = before and (plan.filter == EVERYTHING or state(doc, revision - 1, current) is not None)
+    for seq, memory_id, revision, former, at, doc, current, own, before, after, readable in rows:
+        known = before and (plan.filter == EVERYTHING or state(doc, former, current) is not None)
         memory = state(doc, revision, current) if after or own else None
         moment = from_us(at)
         assert moment is not None  # noqa: S101  # the column is NOT NULL

@@ -304,6 +304,28 @@ CREATE INDEX memories_placed ON memories (partition_id, owner_user, {PLACE.repla
   WHERE delete_time IS NULL
 """
 
+# What will expire and was not told to watchers yet; what had expired at the upgrade is long known.
+_EXPIRIES = """
+CREATE TABLE expiries (
+  doc        INTEGER PRIMARY KEY,
+  expires_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX expiries_due ON expiries (expires_at);
+INSERT INTO expiries SELECT doc, expires_at FROM memories
+  WHERE delete_time IS NULL AND expires_at > CAST(unixepoch('subsec') * 1000000 AS INTEGER);
+CREATE TRIGGER expiry_begins AFTER INSERT ON memories WHEN NEW.expires_at IS NOT NULL BEGIN
+  INSERT INTO expiries VALUES (NEW.doc, NEW.expires_at);
+END;
+CREATE TRIGGER expiry_changes AFTER UPDATE OF expires_at, delete_time ON memories
+  WHEN OLD.expires_at IS NOT NEW.expires_at OR OLD.delete_time IS NOT NEW.delete_time BEGIN
+  DELETE FROM expiries WHERE doc = NEW.doc;
+  INSERT INTO expiries SELECT NEW.doc, NEW.expires_at WHERE NEW.expires_at IS NOT NULL AND NEW.delete_time IS NULL;
+END;
+CREATE TRIGGER expiry_ends AFTER DELETE ON memories BEGIN
+  DELETE FROM expiries WHERE doc = OLD.doc;
+END;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _ACCESS,
@@ -314,4 +336,5 @@ MIGRATIONS: tuple[str, ...] = (
     _VALIDITY,
     _SPACES,
     _PLACES,
+    _EXPIRIES,
 )  # migration n is the n-th
