@@ -74,7 +74,6 @@ class Child:
         """Tell the service to drain and end."""
         self._ending.set()
         self.tell(signal.SIGTERM)
-        self._signal(signal.SIGTERM)
 
     async def end(self, keeper: asyncio.Task[None], grace_s: float) -> None:
         """Wait until the service has ended, and kill it when it takes longer than *grace_s*."""

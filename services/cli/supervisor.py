@@ -21,10 +21,9 @@ class Supervisor:
         environ: Mapping[str, str],
         log: LogStream,
         *,
-        grace_s: float,
-        together: bool = False,
         drain_s: float,
         grace_s: float,
+        together: bool = False,
     ) -> None:
         """Services that do the same may end *together*; else those started first are there for the others to the last."""
         self._log = log
@@ -35,7 +34,11 @@ class Supervisor:
         self.children = [Child(service, environ, log, self._pipe[0]) for service in services]
 
     async def run(self, stop: Awaitable[str], on_ready: Callable[[], None]) -> None:
-        """Keep every service running until *stop*, then end them, last started first. Raises ``StartFailed``."""
+        """Keep every service running until *stop*, then end them, last started first. Raises ``StartFailed``.
+
+        The next one is told as soon as the one before it takes no more calls: what is still under way there, such as a stream
+        without an end, can only end when the service behind it says so.
+        """
         stopping = asyncio.ensure_future(stop)
         keepers = [asyncio.create_task(child.keep()) for child in self.children]
         announcing = asyncio.create_task(self._announce(on_ready))
@@ -53,45 +56,17 @@ class Supervisor:
             keeper.result()
 
     async def _end(self, keepers: Sequence[asyncio.Task[None]]) -> None:
-        pairs = list(zip(self.children, keepers, strict=True))
-        if self._together:
-            await asyncio.gather(*(child.end(keeper, self._grace_s) for child, keeper in pairs))
-            return
-        for child, keeper in reversed(pairs):
-            await child.end(keeper, self._grace_s)
+        kept = list(reversed(list(zip(self.children, keepers, strict=True))))
+        for child, keeper in kept:
+            child.leave()
+            if not self._together:
+                await asyncio.wait({keeper}, timeout=self._drain_s + _LEAVING_S)
+        await asyncio.gather(*(child.end(keeper, self._grace_s) for child, keeper in kept))
 
     def tell(self, number: signal.Signals) -> None:
         """Send a signal to every service that runs."""
         for child in self.children:
             child.tell(number)
-        """Keep every service running until *stop*, then end them, last started first. Raises ``StartFailed``.
-
-        The next one is told as soon as the one before it takes no more calls: what is still under way there, such as a stream
-        without an end, can only end when the service behind it says so.
-        """
-        # A connection kept open would outlive the process that it led to.
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
-            stopping = asyncio.ensure_future(stop)
-            keepers = [asyncio.create_task(child.keep(http)) for child in self._children]
-            announcing = asyncio.create_task(self._announce(on_ready))
-            try:
-                await asyncio.wait({stopping, *keepers}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                announcing.cancel()
-                failed = [keeper for keeper in keepers if keeper.done() and keeper.exception() is not None]
-                why = stopping.result() if stopping.done() else "a service does not start"
-                self._log.tell("INFO", f"{why}; ending {', '.join(child.name for child in reversed(self._children))}")
-                stopping.cancel()
-                await self._end_all(list(reversed(list(zip(self._children, keepers, strict=True)))))
-                await asyncio.gather(announcing, stopping, *keepers, return_exceptions=True)
-        for keeper in failed:
-            keeper.result()
-
-    async def _end_all(self, kept: Sequence[tuple[Child, asyncio.Task[None]]]) -> None:
-        for child, keeper in kept:
-            child.leave()
-            await asyncio.wait({keeper}, timeout=self._drain_s + _LEAVING_S)
-        await asyncio.gather(*(child.end(keeper, self._grace_s) for child, keeper in kept))
 
     def kill(self) -> None:
         """End every service at once."""

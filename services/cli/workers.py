@@ -45,7 +45,7 @@ def run(words: Sequence[str], environ: Mapping[str, str], mesh: MeshSettings) ->
         services = [_service(words, folder, index) for index in range(number)]
         log = LogStream(sys.stderr, as_json, mesh.log_level, name=GATEWAY)
         grace_s = mesh.drain_s + mesh.grace_s + KILL_MARGIN_S
-        supervisor = Supervisor(services, environ, log, grace_s=grace_s, together=True)
+        supervisor = Supervisor(services, environ, log, drain_s=mesh.drain_s, grace_s=grace_s, together=True)
         try:
             asyncio.run(_stay(supervisor, services, mesh, log, environ))
         finally:
