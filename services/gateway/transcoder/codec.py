@@ -13,6 +13,7 @@ from services.gateway.transcoder import json_text
 from services.gateway.transcoder.fields import WRAPPERS, Tree
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.reader import Readers, takes_null
+from services.gateway.transcoder.validation import Validators
 from services.gateway.transcoder.values import JsonRefused
 from services.gateway.transcoder.wellknown import add_readers, build, missing_required
 from services.gateway.transcoder.writer import Style, Writers, guarded
@@ -30,6 +31,7 @@ class JsonCodec:
 
     def __init__(self, pool: DescriptorPool, options: Options) -> None:
         self._options = options
+        self.validators = Validators(pool, options)
         self._readers = Readers(pool, ignore_unknown=options.unknown_json == "ignore")
         add_readers(self._readers, exact=options.inexact_integers == "reject")
         style = Style(

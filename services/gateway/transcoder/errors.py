@@ -17,6 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 from services.gateway.transcoder import scalars
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.options import Options
+from services.gateway.transcoder.validation import MAX_VIOLATIONS
 from services.gateway.transcoder.values import JsonRefused
 
 OK = 0
@@ -83,7 +84,6 @@ CODE_OF_HTTP = {
 
 MAX_MESSAGE_CHARS = 4096
 MAX_BODY_BYTES = 64 * 1024
-MAX_VIOLATIONS = 20
 ERROR_DOMAIN = "transcoder"
 
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")

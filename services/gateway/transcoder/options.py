@@ -36,6 +36,10 @@ class Options:
     """Accept ``field[key]=value`` for map fields."""
     unknown_json: Policy = "reject"
     """What to do with a JSON member that names no field."""
+    validation: bool = True
+    """Refuse requests that break the rules which their contract states with protovalidate's options (buf.validate)."""
+    required_fields: bool = False
+    """Refuse requests without a field of behaviour REQUIRED (google.api.field_behavior)."""
     inexact_integers: Policy = "ignore"
     """What to do with whole numbers beyond 2^53 in a Struct, which a double would round."""
     emit_defaults: bool = False

@@ -67,6 +67,7 @@ class Messages:
         self._output: type[Message] = message_factory.GetMessageClass(method.output_type)
         self._codec = codec
         self._options = options
+        self._validate = codec.validators.of(method.input_type)
         self.has_no_side_effects = method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
 
     def request(self, data: bytes, form: str, reader: RequestReader, bound: BoundValues) -> bytes:
@@ -80,7 +81,11 @@ class Messages:
             raise message_too_large(self._options.max_message)
         if form == PROTO:
             self._parse(wire)
-        return self._with_headers(wire, reader, bound) if bound.headers else wire
+        if bound.headers:
+            wire = self._with_headers(wire, reader, bound)
+        if self._validate is not None and (broken := self._validate(self._parse(wire))):
+            raise bad_request(broken)
+        return wire
 
     def _parse(self, data: bytes) -> Message:
         try:

@@ -86,6 +86,7 @@ class RequestReader:
         )
         self._read_field = codec.field_reader(body.leaf) if body is not None else None
         codec.compile(message)
+        self._validate = codec.validators.of(message)
         self._mask = patch.mask_field(binding) if options.auto_update_mask else None
 
     def _header_fields(self) -> list[_HeaderField]:
@@ -204,8 +205,10 @@ class RequestReader:
         try:
             tree, json = self._body(body, content_type)
             self._complete(tree, json, bound)
-            _, data = self._codec.build(self._class, tree)
+            message, data = self._codec.build(self._class, tree)
             self._codec.check_depth(self._class, body, data)
+            if self._validate is not None and (broken := self._validate(message)):
+                raise bad_request(broken)
         except BadJson as error:
             raise bad_request([("", str(error))]) from None
         except JsonRefused as error:

@@ -58,6 +58,7 @@ class Transcoder:
             raise DescriptorError("message types hold each other too deeply") from None
         self.warnings: list[str] = [*compiler.warnings, *self._table.warnings]
         self._rpc_table = RpcTable(bindings, self.codec, options)
+        self.warnings += self.codec.validators.warnings
         self._server = Server(self.codec, options)
         self._rpc_server = RpcServer(self._server, options)
 

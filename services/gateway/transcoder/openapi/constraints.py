@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
+from services.gateway.transcoder.field_rules import Rules, typed
 from services.gateway.transcoder.openapi.kinds import INT64, UINT64, Schema
-
-_EXTENSION = "buf.validate.field"
-_OPTIONS = "google.protobuf.FieldOptions"
 
 _JSON = (bool, int, float, str)
 _TEXT = {"min_len": "minLength", "max_len": "maxLength", "pattern": "pattern", "const": "const"}
@@ -52,35 +49,21 @@ _FORMATS = {
 
 
 class Constraints:
-    """Reads the rules of fields; without protovalidate in the loaded set there are none."""
+    """Says the rules of fields; without protovalidate in the loaded set there are none."""
 
     def __init__(self, pool: DescriptorPool) -> None:
-        # The extension is known only to the loaded set, so options are parsed with that set's own classes.
-        self._options: type[Message] | None = None
-        try:
-            self._extension = pool.FindExtensionByName(_EXTENSION)  # type: ignore[no-untyped-call]
-            options = pool.FindMessageTypeByName(_OPTIONS)  # type: ignore[no-untyped-call]
-        except KeyError:
-            return
-        self._options = message_factory.GetMessageClass(options)
+        self._rules = Rules(pool)
 
     def apply(self, field: FieldDescriptor, schema: Schema) -> Schema:
         """Return *schema* narrowed by the rules of *field*."""
-        rules = self._rules(field)
+        rules = self._rules.of_field(field)
         return schema if rules is None else _narrowed(schema, rules, field)
-
-    def _rules(self, field: FieldDescriptor) -> Message | None:
-        if self._options is None:
-            return None
-        options: Any = self._options.FromString(field.GetOptions().SerializeToString())
-        if self._extension.is_repeated or not options.HasExtension(self._extension):
-            return None
-        rules = options.Extensions[self._extension]
-        return rules if isinstance(rules, Message) else None
 
 
 def _narrowed(schema: Schema, field_rules: Message, field: FieldDescriptor) -> Schema:
-    kind, rules = _typed(field_rules)
+    kind, rules = typed(field_rules)
+    if rules is None:
+        return schema
     if kind == "repeated":
         items = next((value for one, value in rules.ListFields() if one.name == "items"), None)
         narrowed = {**schema, **_known(rules, _LIST)}
@@ -94,15 +77,6 @@ def _narrowed(schema: Schema, field_rules: Message, field: FieldDescriptor) -> S
     if kind in _NUMBERS and "$ref" not in schema:
         return {**schema, **_bounds(rules, field), **_one_of(rules)}
     return schema
-
-
-def _typed(rules: Message) -> tuple[str, Any]:
-    """Return the rules for the field's own type and the name of that type; ``""`` without."""
-    # A loaded set may call anything buf.validate, so nothing is taken for granted here.
-    oneof = rules.DESCRIPTOR.oneofs_by_name.get("type")
-    kind = rules.WhichOneof("type") if oneof is not None else None
-    value = getattr(rules, kind) if kind is not None else None
-    return (str(kind), value) if isinstance(value, Message) else ("", None)
 
 
 def _bounds(rules: Any, field: FieldDescriptor) -> Schema:
