@@ -10,11 +10,30 @@ from typing import Protocol
 
 import orjson
 
+from services.memory.filter import EVERYTHING, FieldKind, Filter, Schema
+
 GENESIS = b""  # what the first event of a chain has in the place of the hash before
 # An event of this method anchors all chains: its one resource id is the Merkle root over where each of them stood before it.
 ANCHOR = "memorybox.governance.v1.AuditService/Anchor"
 AUTHOR = "memorybox"  # who acts in events of what happens by itself
 _PSEUDONYM_BYTES = 16
+
+
+# What a filter of events may speak of.
+AUDIT_FIELDS = Schema(
+    {
+        "event_time": FieldKind.TIME,
+        "method": FieldKind.TEXT,
+        "actor_user": FieldKind.TEXT,
+        "actor_pseudonym": FieldKind.TEXT,
+        "outcome": FieldKind.TEXT,
+        "resource_ids": FieldKind.TEXTS,
+        "trace_id": FieldKind.TEXT,
+        "writer_id": FieldKind.TEXT,
+        "seq": FieldKind.INTEGER,
+    },
+    searchable=False,
+)
 
 
 @dataclass(slots=True)
@@ -101,11 +120,24 @@ class KeptEvent:
 
 @dataclass(frozen=True, slots=True)
 class AuditPlan:
-    """One page of events, youngest first. *about* None means everyone's; *before* is the last number of the page before."""
+    """One page of events that pass *filter*, youngest first. *about* None means everyone's; *before* is where the page before ended.
+
+    *max_examined* events are looked at. Of someone else's event only what is shown of it can pass: ids of the things of whom it is *about*.
+    """
 
     limit: int
     about: str | None
     before: int | None = None
+    filter: Filter = EVERYTHING
+    max_examined: int = 50_000  # some 100 ms
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Events, and where the next page goes on; *before* None: there are none left. A page may be empty and not the last."""
+
+    events: tuple["KeptEvent", ...]
+    before: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +168,8 @@ class AuditLog(Protocol):
         """Keep those of *events* that are new to the chain of *writer_id* and return its last seq; ``AuditGap`` if some are missing."""
         ...
 
-    async def page(self, plan: AuditPlan) -> Sequence[KeptEvent]:
-        """Return up to ``plan.limit`` events."""
+    async def page(self, plan: AuditPlan) -> AuditPage:
+        """Return up to ``plan.limit`` events; fewer also after looking at very many."""
         ...
 
     async def verify(self) -> Verification:

@@ -5,9 +5,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.memory.domain.audit import AuditLog, AuditPlan, Entry, ForeignEvent, KeptEvent, Verification
+from services.memory.domain.audit import AUDIT_FIELDS, AuditLog, AuditPlan, Entry, ForeignEvent, KeptEvent, Verification
 from services.memory.domain.memories import DEFAULT_PAGE, MAX_PAGE, Clock, bounded, utc_now
 from services.memory.domain.paging import Pager
+from services.memory.filter import parse
 from services.mesh.caller import Caller
 from services.mesh.errors import FailedPrecondition, InvalidInput, MemoryBoxError, PermissionDenied, Violation
 
@@ -131,20 +132,23 @@ class Audits:
         self._roles = roles
         self._clock = clock
 
-    async def list_page(self, caller: Caller, *, page_size: int, page_token: str) -> EventPage:
-        """Return one page, youngest first: all events for governors, for others those about themselves."""
+    async def list_page(self, caller: Caller, *, page_size: int, page_token: str, filter_text: str = "") -> EventPage:
+        """Return one page, youngest first: all events for governors, for others those about themselves.
+
+        Raises ``InvalidInput``, ``InvalidFilter``, ``InvalidPageToken``.
+        """
         limit = bounded("page_size", page_size, DEFAULT_PAGE, MAX_PAGE)
         now = self._clock()
         governs = self._roles.is_governor(caller)
-        request = {"rpc": "ListAuditEvents", "all": governs}
-        plan = AuditPlan(limit + 1, about=None if governs else caller.user)
+        request = {"rpc": "ListAuditEvents", "all": governs, "filter": filter_text}
+        wanted = parse(filter_text, schema=AUDIT_FIELDS)
+        plan = AuditPlan(limit, about=None if governs else caller.user, filter=wanted)
         if page_token:
             plan = replace(plan, before=self._pager.open(page_token, caller, request, now)["before"])
         await self._recorder.flush()
-        events = await self._log.page(plan)
-        shown, more = tuple(events[:limit]), len(events) > limit
-        token = self._pager.seal(caller, request, {"before": shown[-1].number}, now) if more else ""
-        return EventPage(shown, token)
+        page = await self._log.page(plan)
+        token = "" if page.before is None else self._pager.seal(caller, request, {"before": page.before}, now)
+        return EventPage(page.events, token)
 
     async def verify(self) -> Verification:
         """Walk all chains, up to what was recorded when asked."""

@@ -5,7 +5,18 @@ Everything here is pure: it knows no store, no transport and no clock. docs/filt
 
 from services.memory.filter.fault import InvalidFilter
 from services.memory.filter.parser import parse, parse_path
+from services.memory.filter.schema import FieldKind, Schema
 from services.memory.filter.tree import EVERYTHING, Filter, Path
 from services.memory.filter.writer import unparse
 
-__all__ = ["EVERYTHING", "Filter", "InvalidFilter", "Path", "parse", "parse_path", "unparse"]
+__all__ = [
+    "EVERYTHING",
+    "FieldKind",
+    "Filter",
+    "InvalidFilter",
+    "Path",
+    "Schema",
+    "parse",
+    "parse_path",
+    "unparse",
+]

@@ -17,6 +17,7 @@ from typing import Final
 from services.memory.filter.fault import InvalidFilter, shown
 from services.memory.filter.lexer import COMPARATORS, Token, TokenKind, tokenize
 from services.memory.filter.restriction import Comparison, Member, Value, anywhere
+from services.memory.filter.schema import MEMORIES, Schema
 from services.memory.filter.tree import EVERYTHING, Expression, Filter, Path, conjunction, disjunction, negation
 
 MAX_TERMS: Final = 64
@@ -40,20 +41,20 @@ _JOINED = frozenset(
 Leaf = Callable[[], Expression]
 
 
-def parse(text: str, max_bytes: int | None = MAX_BYTES) -> Filter:
-    """Return what *text* means; text of nothing but blanks lets everything through. Raises ``InvalidFilter``.
+def parse(text: str, max_bytes: int | None = MAX_BYTES, schema: Schema = MEMORIES) -> Filter:
+    """Return what *text* means of things of *schema*; text of nothing but blanks lets everything through. Raises ``InvalidFilter``.
 
     *max_bytes* bounds the UTF-8; None is for ``unparse``'s canonical text, which may be longer than what it was made from.
     """
     if max_bytes is not None:
         _check_size(text, max_bytes)
-    return _Parser(tokenize(text)).filter()
+    return _Parser(tokenize(text), schema).filter()
 
 
 def parse_path(text: str) -> Path:
     """Return the field that *text* names, as in a condition. Raises ``InvalidFilter``."""
     _check_size(text, MAX_BYTES)
-    return _Parser(tokenize(text)).path()
+    return _Parser(tokenize(text), MEMORIES).path()
 
 
 def _check_size(text: str, max_bytes: int) -> None:
@@ -66,7 +67,8 @@ def _check_size(text: str, max_bytes: int) -> None:
 
 
 class _Parser:
-    def __init__(self, tokens: Iterator[Token]) -> None:
+    def __init__(self, tokens: Iterator[Token], schema: Schema) -> None:
+        self._schema = schema
         self._rest = tokens  # cut only as far as the text makes sense, so that hostile ones cost little
         self._next = next(tokens)
         self._after: Token | None = None  # what follows the next one, where that was asked for
@@ -166,6 +168,7 @@ class _Parser:
             if member.text in _FOREIGN:
                 remedy = f"{_FOREIGN[member.text]}, or put it in quotes to find it in the content"
                 raise InvalidFilter(first.start, f"{shown(member.text)} is no operator", remedy)
+            self._check_searchable(first)
             return anywhere(member)
         comparator = self._advance()
         return self._argument(Comparison.of(member, comparator), comparator)
@@ -173,6 +176,7 @@ class _Parser:
     def _quoted_text(self, token: Token) -> Expression:
         if self._next.kind in COMPARATORS or (self._next.kind is TokenKind.DOT and not self._next.spaced):
             raise InvalidFilter(token.start, "a quoted text where a field belongs", "write the field without quotes")
+        self._check_searchable(token)
         return anywhere(Value(token.text, token.start, token.stars, quoted=True))
 
     def _member(self) -> Member:
@@ -186,7 +190,7 @@ class _Parser:
                 )
             segments.append(self._advance())
         self._refuse_call(first.start)
-        return Member(tuple(segments))
+        return Member(tuple(segments), self._schema)
 
     def _argument(self, comparison: Comparison, comparator: Token) -> Expression:
         if self._next.kind is not TokenKind.OPEN:
@@ -245,6 +249,11 @@ class _Parser:
         if self._terms > MAX_TERMS:
             raise InvalidFilter(token.start, "too many terms", f"a filter may have {MAX_TERMS} conditions")
         return token
+
+    def _check_searchable(self, token: Token) -> None:
+        if not self._schema.searchable:
+            remedy = f"compare a field with it: {', '.join(self._schema.fields)}"
+            raise InvalidFilter(token.start, "text that stands alone", remedy)
 
     def _check_continues(self) -> None:
         token = self._next

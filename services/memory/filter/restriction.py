@@ -11,10 +11,10 @@ from services.memory.filter.schema import (
     CONTENT,
     FIELDS,
     MAX_KEYS,
+    MEMORIES,
     SOURCE,
     FieldKind,
-    resolve,
-    suggestion,
+    Schema,
 )
 from services.memory.filter.tree import (
     Boolean,
@@ -81,9 +81,10 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What stands left of a comparator: names with dots between them."""
+    """What stands left of a comparator: names with dots between them, of fields of *schema*."""
 
     segments: tuple[Token, ...]
+    schema: Schema
 
     @property
     def start(self) -> int:
@@ -93,12 +94,16 @@ class Member:
     def text(self) -> str:
         return ".".join(segment.text for segment in self.segments)
 
+    @property
+    def names(self) -> list[str]:
+        return [segment.text for segment in self.segments]
+
     def path(self) -> Path:
         """Return the field that is meant."""
-        names = [segment.text for segment in self.segments]
-        path = resolve(names)
+        names = self.names
+        path = self.schema.resolve(names)
         if path is None:
-            raise InvalidFilter(self.start, f"unknown field {shown(self.text)}", suggestion(names))
+            raise InvalidFilter(self.start, f"unknown field {shown(self.text)}", self.schema.suggestion(names))
         if len(path.keys) > MAX_KEYS:
             position = self.segments[MAX_KEYS + 1].start
             raise InvalidFilter(position, "too many keys", f"metadata is at most {MAX_KEYS} levels deep")
@@ -113,7 +118,7 @@ class Member:
 def anywhere(text: Value | Member) -> Expression:
     """Return the condition of a text that stands alone: the content has it."""
     if isinstance(text, Member):
-        if len(text.segments) > 1 and resolve([segment.text for segment in text.segments]) is not None:
+        if len(text.segments) > 1 and text.schema.resolve(text.names) is not None:
             raise InvalidFilter(
                 text.start,
                 f"field {shown(text.text)} without a comparison",
@@ -139,6 +144,7 @@ class Comparison:
     """A field and the comparator after it, which go together; what *negated* says is left to whoever joins the conditions."""
 
     path: Path
+    field: FieldKind
     kind: TokenKind
     negated: bool
 
@@ -146,21 +152,21 @@ class Comparison:
     def of(cls, member: Member, comparator: Token) -> "Comparison":
         """Return the comparison, or raise ``InvalidFilter`` when there is no such field or it does not take *comparator*."""
         path = member.path()
-        _check_comparator(path, comparator)
+        field = member.schema.fields[path.field]
+        _check_comparator(path, field, comparator)
         negated = comparator.kind is TokenKind.NOT_EQUAL
-        return cls(path, TokenKind.EQUAL if negated else comparator.kind, negated)
+        return cls(path, field, TokenKind.EQUAL if negated else comparator.kind, negated)
 
     def condition(self, value: Value) -> Expression:
         """Return the condition with *value*, not yet negated. Raises ``InvalidFilter``."""
         if not value.is_star:
-            return _READERS[FIELDS[self.path.field]](self.path, self.kind, value)
+            return _READERS[self.field](self.path, self.kind, value)
         if self.kind is TokenKind.HAS:
             return Present(self.path)
         raise InvalidFilter(value.start, "wildcard without a text", "write :* to ask whether a field is set")
 
 
-def _check_comparator(path: Path, comparator: Token) -> None:
-    kind = FIELDS[path.field]
+def _check_comparator(path: Path, kind: FieldKind, comparator: Token) -> None:
     if kind is FieldKind.ACCESS_LEVEL and comparator.kind in _ORDERING:
         raise InvalidFilter(comparator.start, "access levels have no order", "compare them with = or !=")
     takes_has = kind in _TAKE_HAS and not path.keys
@@ -251,7 +257,7 @@ def _integer(path: Path, comparator: TokenKind, value: Value) -> Expression:
 
 
 def _source(_: Path, __: TokenKind, value: Value) -> Expression:
-    part = resolve([SOURCE, value.text])
+    part = MEMORIES.resolve([SOURCE, value.text])
     if part is None:
         names = ", ".join(name for name in FIELDS if name.startswith(f"{SOURCE}."))
         raise InvalidFilter(value.start, f"source has no field {shown(value.text)}", f"its fields are {names}")

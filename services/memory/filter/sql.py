@@ -6,13 +6,13 @@ the functions in ``FUNCTIONS``. Of a stored key that holds U+0000 its paths see 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, assert_never
 
 from services.memory.filter.folding import fold
-from services.memory.filter.schema import FIELDS, METADATA, FieldKind
+from services.memory.filter.schema import FIELDS, MEMORIES, METADATA, FieldKind, Schema
 from services.memory.filter.tree import (
     And,
     Boolean,
@@ -40,13 +40,24 @@ FUNCTIONS: dict[str, Callable[[str], str]] = {"mb_fold": fold}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_UNSET_AS_NULL = frozenset(("event_time", "valid_from", "valid_until", "expires_at"))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where SQL finds the fields of a schema: an expression each, and which of them are NULL where unset."""
+
+    schema: Schema
+    columns: Mapping[str, str]
+    nullable: frozenset[str] = frozenset()
+
+
 _COLUMNS = {
     **{name: f"m.{name}" for name in FIELDS if "." not in name},
     "source.uri": "coalesce(m.source ->> '$.uri', '')",
     "source.kind": "coalesce(m.source ->> '$.kind', '')",
     "source.parent_memory_ids": "coalesce(m.source -> '$.parent_memory_ids', '[]')",
 }
+_MEMORIES = Table(MEMORIES, _COLUMNS, frozenset(("event_time", "valid_from", "valid_until", "expires_at")))
 
 
 class _Connection(Protocol):
@@ -63,9 +74,9 @@ def register(connection: _Connection) -> None:
         connection.create_scalar_function(name, function, 1, deterministic=True)
 
 
-def to_sql(meaning: Filter, prefix: str = "filter_") -> tuple[str, Bindings]:
-    """Return a condition over ``memories m``, in parentheses or as one call, and its bindings, whose names start with *prefix*."""
-    compiler = _Compiler(prefix)
+def to_sql(meaning: Filter, prefix: str = "filter_", table: Table = _MEMORIES) -> tuple[str, Bindings]:
+    """Return a condition over *table*, in parentheses or as one call, and its bindings, whose names start with *prefix*."""
+    compiler = _Compiler(prefix, table)
     if meaning.expression is None:
         return "1", {}
     return f"({compiler.condition(meaning.expression)})", compiler.bindings
@@ -87,7 +98,7 @@ class Values:
 
 def values_of(path: Path, prefix: str = "value_") -> Values:
     """Return the values at *path*, which is of texts or in metadata: lists have their elements, objects and what is unset none."""
-    compiler = _Compiler(prefix)
+    compiler = _Compiler(prefix, _MEMORIES)
     column = _COLUMNS[path.field]
     if path.field == METADATA:
         return compiler.metadata_values(path.keys)
@@ -97,8 +108,9 @@ def values_of(path: Path, prefix: str = "value_") -> Values:
 
 
 class _Compiler:
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, table: Table) -> None:
         self._prefix = prefix
+        self._table = table
         self.bindings: Bindings = {}
 
     def condition(self, expression: Expression) -> str:  # noqa: PLR0911  # one for each node
@@ -132,8 +144,10 @@ class _Compiler:
         return self._bind("$" + "".join(f".{json.dumps(key)}" for key in keys))
 
     def _compare_column(self, compare: Compare) -> str:
-        comparison = f"{_COLUMNS[compare.path.field]} {compare.comparator} {self._bind(_scalar(compare.literal))}"
-        return f"coalesce({comparison}, 0)" if compare.path.field in _UNSET_AS_NULL else comparison
+        comparison = (
+            f"{self._table.columns[compare.path.field]} {compare.comparator} {self._bind(_scalar(compare.literal))}"
+        )
+        return f"coalesce({comparison}, 0)" if compare.path.field in self._table.nullable else comparison
 
     def _compare_metadata(self, compare: Compare) -> str:
         path = self._bind_path(*compare.path.keys)
@@ -154,7 +168,7 @@ class _Compiler:
 
     def _match(self, match: Match) -> str:
         if match.path.field != METADATA:
-            return self._fits(_COLUMNS[match.path.field], match.pattern, ignore_case=match.ignore_case)
+            return self._fits(self._table.columns[match.path.field], match.pattern, ignore_case=match.ignore_case)
         path = self._bind_path(*match.path.keys)
         fits = self._fits(f"m.metadata ->> {path}", match.pattern, ignore_case=match.ignore_case)
         return f"coalesce(json_type(m.metadata, {path}) = 'text' AND {fits}, 0)"
@@ -172,7 +186,7 @@ class _Compiler:
 
     def _has(self, has: Has) -> str:
         if has.path.field != METADATA:
-            return _exists([f"json_each({_COLUMNS[has.path.field]}) e"], self._is("e.value", has.value))
+            return _exists([f"json_each({self._table.columns[has.path.field]}) e"], self._is("e.value", has.value))
         tables, holder, last = self._walk(has.path.keys)
         kind = f"json_type({holder}, {last})"
         key = self._is("e.key", has.value) if isinstance(has.value, Text | Pattern) else "0"
@@ -199,8 +213,8 @@ class _Compiler:
         return f"{column} = {self._bind(_scalar(value))}"
 
     def _present(self, path: Path) -> str:
-        column = _COLUMNS[path.field]
-        match FIELDS[path.field]:
+        column = self._table.columns[path.field]
+        match self._table.schema.fields[path.field]:
             case FieldKind.TEXT | FieldKind.ACCESS_LEVEL:
                 return f"{column} <> ''"
             case FieldKind.INTEGER:

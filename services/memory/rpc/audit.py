@@ -13,7 +13,6 @@ from memorybox.governance.v1 import governance_pb2
 from services.memory.domain.audit import Act, AuditLog, Entry, ForeignEvent, KeptEvent, Touched
 from services.memory.domain.audits import Audits
 from services.memory.domain.erasure import Receipt, is_genuine
-from services.memory.rpc.refusals import refuse_unbuilt
 from services.mesh.errors import InvalidInput, Violation
 from services.mesh.interceptors import caller
 
@@ -31,8 +30,9 @@ class AuditServicer(pb_grpc.AuditServiceServicer):
     async def ListAuditEvents(
         self, request: pb.ListAuditEventsRequest, context: "Context"
     ) -> pb.ListAuditEventsResponse:
-        refuse_unbuilt("filter", request.filter, "must be empty: audit events cannot be filtered in this version")
-        page = await self._audits.list_page(caller(context), page_size=request.page_size, page_token=request.page_token)
+        page = await self._audits.list_page(
+            caller(context), page_size=request.page_size, page_token=request.page_token, filter_text=request.filter
+        )
         return pb.ListAuditEventsResponse(
             audit_events=[event_to_proto(kept) for kept in page.events], next_page_token=page.next_page_token
         )

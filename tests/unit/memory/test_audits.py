@@ -10,6 +10,7 @@ import pytest
 from services.memory.domain.audit import (
     Act,
     AuditEvent,
+    AuditPage,
     AuditPlan,
     ChainWalk,
     Entry,
@@ -40,8 +41,8 @@ class FakeLog:
     async def take_in(self, writer_id: str, events: Sequence[ForeignEvent]) -> int:
         return len(events)
 
-    async def page(self, plan: AuditPlan) -> Sequence[KeptEvent]:
-        return ()
+    async def page(self, plan: AuditPlan) -> AuditPage:
+        return AuditPage((), None)
 
     async def anchor(self, at: datetime) -> str | None:
         return None

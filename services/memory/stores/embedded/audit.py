@@ -11,10 +11,12 @@ import orjson
 
 from services.memory.domain.audit import (
     ANCHOR,
+    AUDIT_FIELDS,
     AUTHOR,
     GENESIS,
     Act,
     AuditEvent,
+    AuditPage,
     AuditPlan,
     ChainWalk,
     Entry,
@@ -26,6 +28,7 @@ from services.memory.domain.audit import (
     pseudonym,
 )
 from services.memory.domain.audits import AuditGap
+from services.memory.filter.sql import Table, to_sql
 from services.memory.stores.embedded.database import transaction
 from services.memory.stores.embedded.rows import time_us
 
@@ -35,11 +38,34 @@ _COLUMNS = (
     " e.resource_ids, e.owners, coalesce(p.user, '')"
 )
 _FROM = "FROM audit_events e LEFT JOIN audit_people p ON p.pseudonym = e.actor"
-_ALL = f"SELECT {_COLUMNS} {_FROM} WHERE e.event_no < :before ORDER BY e.event_no DESC LIMIT :limit"
+_ALL = f"""
+  SELECT {_COLUMNS} {_FROM} WHERE e.event_no < :before AND e.event_no >= :first AND {{filter}} ORDER BY e.event_no DESC LIMIT :limit
+"""  # built of constants
 _ABOUT = f"""
   SELECT {_COLUMNS} FROM audit_subjects s JOIN audit_events e USING (event_no) LEFT JOIN audit_people p ON p.pseudonym = e.actor
-  WHERE s.pseudonym = :about AND s.event_no < :before ORDER BY s.event_no DESC LIMIT :limit
+  WHERE s.pseudonym = :about AND s.event_no < :before AND s.event_no >= :first AND {{filter}} ORDER BY s.event_no DESC LIMIT :limit
 """  # noqa: S608  # built of constants
+_LAST_OF_ALL = "SELECT coalesce(max(event_no), 0) FROM audit_events"
+_LAST_ABOUT = "SELECT coalesce(max(event_no), 0) FROM audit_subjects WHERE pseudonym = :about"
+_OLDER = "SELECT EXISTS (SELECT 1 FROM audit_events WHERE event_no < :first)"
+_OLDER_ABOUT = "SELECT EXISTS (SELECT 1 FROM audit_subjects WHERE pseudonym = :about AND event_no < :first)"
+_SHOWN = {
+    "event_time": "e.event_time",
+    "method": "e.method",
+    "actor_user": "coalesce(p.user, '')",
+    "actor_pseudonym": "e.actor",
+    "outcome": "e.outcome",
+    "resource_ids": "e.resource_ids",
+    "trace_id": "e.trace_id",
+    "writer_id": "e.writer_id",
+    "seq": "e.seq",
+}
+_OWN_IDS = """
+  iif(e.actor = :about, e.resource_ids, (SELECT json_group_array(r.value) FROM json_each(e.resource_ids) r
+    JOIN json_each(e.owners) o ON o.key = r.key WHERE o.value = :about))
+"""
+_EVENTS = Table(AUDIT_FIELDS, _SHOWN)
+_EVENTS_ABOUT = Table(AUDIT_FIELDS, _SHOWN | {"resource_ids": _OWN_IDS})
 _CHAINS = f"SELECT {_COLUMNS} {_FROM} ORDER BY e.event_no"  # built of constants
 _INSERT = f"INSERT INTO audit_events VALUES ({','.join('?' * 12)})"  # noqa: S608  # built of constants
 _END = (1 << 63) - 1
@@ -143,17 +169,26 @@ def find_pseudonym(connection: apsw.Connection, user: str) -> str | None:
     return None if found is None else str(found[0])
 
 
-def read_page(connection: apsw.Connection, plan: AuditPlan) -> list[KeptEvent]:
+def read_page(connection: apsw.Connection, plan: AuditPlan) -> AuditPage:
     """Return one page. What someone else touched besides the things of whom it is *about* is left out."""
-    bindings: dict[str, Any] = {"before": _END if plan.before is None else plan.before, "limit": plan.limit}
     with transaction(connection):
-        if plan.about is None:
-            return [_row_to_event(row) for row in connection.execute(_ALL, bindings)]
-        about = find_pseudonym(connection, plan.about)
-        if about is None:
-            return []
-        rows = connection.execute(_ABOUT, bindings | {"about": about})
-        return [_as_seen_by(_row_to_event(row), about) for row in rows]
+        about = None if plan.about is None else find_pseudonym(connection, plan.about)
+        if plan.about is not None and about is None:
+            return AuditPage((), None)
+        condition, values = to_sql(plan.filter, table=_EVENTS if about is None else _EVENTS_ABOUT)
+        bindings: dict[str, Any] = {"about": about, "limit": plan.limit + 1, **values}
+        last = int(connection.execute(_LAST_OF_ALL if about is None else _LAST_ABOUT, bindings).get)
+        before = last + 1 if plan.before is None else plan.before
+        first = max(before - plan.max_examined, 1)
+        statement = (_ALL if about is None else _ABOUT).format(filter=condition)
+        bindings |= {"before": before, "first": first}
+        found = [_row_to_event(row) for row in connection.execute(statement, bindings)]
+        older = bool(connection.execute(_OLDER if about is None else _OLDER_ABOUT, bindings).get)
+    events = found[: plan.limit]
+    shown = tuple(events if about is None else (_as_seen_by(event, about) for event in events))
+    if len(found) > plan.limit:
+        return AuditPage(shown, events[-1].number)
+    return AuditPage(shown, first if older else None)
 
 
 def verify(connection: apsw.Connection) -> Verification:

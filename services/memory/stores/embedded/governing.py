@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from services.memory.domain.audit import AuditPlan, Entry, ForeignEvent, KeptEvent, Touched, Verification, current_act
+from services.memory.domain.audit import AuditPage, AuditPlan, Entry, ForeignEvent, Touched, Verification, current_act
 from services.memory.domain.operations import Operation, OperationPlan
 from services.memory.domain.quotas import Quota, StorageStats, Usage
 from services.memory.domain.retention import Cutoffs, Due, RetentionPolicy
@@ -51,7 +51,7 @@ class EmbeddedAuditLog:
         """Keep what is new; return the last seq."""
         return await self._store.run(lambda ground: ground.audit.take_in(writer_id, events))
 
-    async def page(self, plan: AuditPlan) -> Sequence[KeptEvent]:
+    async def page(self, plan: AuditPlan) -> AuditPage:
         """Return one page."""
         return await self._store.read(lambda connection: audit.read_page(connection, plan))
 

@@ -34,7 +34,10 @@ class ListAuditEventsRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before."""
     filter: _builtins.str
-    """An AIP-160 filter. Not built yet: anything but empty is INVALID_ARGUMENT."""
+    """An AIP-160 filter (docs/filter.md) over `event_time`, `method`, `actor_user`, `actor_pseudonym`, `outcome`, `resource_ids`, `trace_id`, `writer_id`
+    and `seq`, as they are shown to the caller; at most 8 KiB, 64 terms, depth 16. A wrong one is INVALID_ARGUMENT (`INVALID_FILTER`) with the
+    position. Empty: all.
+    """
     def __init__(
         self,
         *,

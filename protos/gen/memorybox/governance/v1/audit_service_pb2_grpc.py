@@ -58,6 +58,8 @@ class AuditServiceServicer(object):
 
     def ListAuditEvents(self, request, context):
         """Lists events, newest first: governors see all, anyone those about themselves. Safe to retry.
+
+        With a filter a page may have fewer events than asked for, perhaps none, and not be the last: follow the token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,10 @@ class AuditServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]
-    """Lists events, newest first: governors see all, anyone those about themselves. Safe to retry."""
+    """Lists events, newest first: governors see all, anyone those about themselves. Safe to retry.
+
+    With a filter a page may have fewer events than asked for, perhaps none, and not be the last: follow the token.
+    """
     VerifyAuditLog: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyAuditLogRequest, _audit_service_pb2.VerifyAuditLogResponse]
     """Walks all chains and names the first broken link. For governors. Safe to retry."""
     AppendAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.AppendAuditEventsRequest, _audit_service_pb2.AppendAuditEventsResponse]
@@ -46,7 +49,10 @@ class AuditServiceAsyncStub(AuditServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
-    """Lists events, newest first: governors see all, anyone those about themselves. Safe to retry."""
+    """Lists events, newest first: governors see all, anyone those about themselves. Safe to retry.
+
+    With a filter a page may have fewer events than asked for, perhaps none, and not be the last: follow the token.
+    """
     VerifyAuditLog: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyAuditLogRequest, _audit_service_pb2.VerifyAuditLogResponse]  # type: ignore[assignment]
     """Walks all chains and names the first broken link. For governors. Safe to retry."""
     AppendAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.AppendAuditEventsRequest, _audit_service_pb2.AppendAuditEventsResponse]  # type: ignore[assignment]
@@ -61,7 +67,10 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_service_pb2.ListAuditEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.ListAuditEventsResponse, _abc.Awaitable[_audit_service_pb2.ListAuditEventsResponse]]:
-        """Lists events, newest first: governors see all, anyone those about themselves. Safe to retry."""
+        """Lists events, newest first: governors see all, anyone those about themselves. Safe to retry.
+
+        With a filter a page may have fewer events than asked for, perhaps none, and not be the last: follow the token.
+        """
 
     @_abc_1.abstractmethod
     def VerifyAuditLog(
