@@ -76,9 +76,10 @@ class Reply:
 class Gateway:
     """The gateway of this machine's mesh, as one user."""
 
-    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, http: aiohttp.ClientSession, url: str, user: str) -> None:
         self._http = http
         self.url = url
+        self.user = user
 
     async def greet(self) -> None:
         """Return when somebody answers, else raise ``GatewayUnreachable``."""
@@ -90,23 +91,35 @@ class Gateway:
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Reply:
         """Return the answer to a POST, whatever it is; no answer is one with status 503."""
+        return await self.call("POST", path, body)
+
+    async def call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Reply:
+        """Return the answer to any request, as ``post`` does."""
         try:
-            data = orjson.dumps(body)
+            data = None if body is None else orjson.dumps(body)
         except orjson.JSONEncodeError as error:
             raise NotUtf8(f"what was asked for is not UTF-8 text: {error}") from error
         try:
-            async with self._http.post(f"{self.url}{path}", data=data) as answer:
+            async with self._http.request(method, f"{self.url}{path}", data=data) as answer:
                 content = await answer.read()
                 return Reply(answer.status, _json_object(content), _seconds(answer.headers.get("Retry-After")))
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
             message = f"{self._unreachable()}: {error}"
             return Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"code": UNAVAILABLE, "message": message})
 
-    async def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
-        """Yield the lines of an answer in NDJSON. Raises ``StreamBroke`` if it is not whole."""
+    async def lines(
+        self, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield the lines of an answer in NDJSON; with a *body* that of a POST. Raises ``StreamBroke`` if it is not whole."""
         headers = {"Accept": NDJSON, **_STREAM_DEADLINE}
-        asking = self._http.get(
-            f"{self.url}{path}", params=query, headers=headers, timeout=_STREAM_TIMEOUT, read_bufsize=MAX_LINE
+        asking = self._http.request(
+            "GET" if body is None else "POST",
+            f"{self.url}{path}",
+            params=query,
+            data=None if body is None else orjson.dumps(body),
+            headers=headers,
+            timeout=_STREAM_TIMEOUT,
+            read_bufsize=MAX_LINE,
         )
         try:
             async with asking as answer:
@@ -133,10 +146,10 @@ class Gateway:
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
             raise StreamBroke(f"the stream broke off: {error}", is_passing=True) from error
 
-    async def require(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def require(self, path: str, body: Mapping[str, Any] | None, *, method: str = "POST") -> dict[str, Any]:
         """Return the answer's JSON, or raise ``GatewayUnreachable`` or ``RequestRefused``."""
         await self.greet()
-        reply = await self.post(path, body)
+        reply = await self.call(method, path, body)
         if not reply.ok:
             raise RequestRefused(f"{reply.message} (HTTP {reply.status})")
         return reply.body
@@ -148,14 +161,15 @@ class Gateway:
 @asynccontextmanager
 async def open_gateway(environ: Mapping[str, str]) -> AsyncIterator[Gateway]:
     """Yield the gateway that the settings name, as ``MEMORYBOX_USER``."""
+    user = load(CliSettings, environ).user
     headers = {
-        "X-Memorybox-User": load(CliSettings, environ).user,
+        "X-Memorybox-User": user,
         "Content-Type": "application/json",
         "Grpc-Timeout": f"{DEADLINE_S}S",
     }
     limit = aiohttp.ClientTimeout(total=DEADLINE_S + _MARGIN_S)
     async with aiohttp.ClientSession(headers=headers, timeout=limit) as http:
-        yield Gateway(http, public_url(environ))
+        yield Gateway(http, public_url(environ), user)
 
 
 def _broken(status: Mapping[str, Any], http_status: int) -> StreamBroke:

@@ -23,7 +23,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command and return its exit code. Only the command's own module is loaded, so that small ones are quick."""
     try:
         arguments = parse(argv)
-        code: int = importlib.import_module(arguments.module).run(arguments, environ)
+        code: int = getattr(importlib.import_module(arguments.module), arguments.run)(arguments, environ)
         sys.stdout.flush()
     except UsageError as error:
         return _say(str(error), WRONGLY_ASKED)

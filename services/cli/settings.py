@@ -9,7 +9,12 @@ from typing import Any
 
 from services.mesh.config import MeshSettings, load, setting
 
-_SERVICE_SETTINGS = {"embedding": "EmbeddingSettings", "gateway": "GatewaySettings", "memory": "Settings"}
+_SERVICE_SETTINGS = {
+    "analyst": "Settings",
+    "embedding": "EmbeddingSettings",
+    "gateway": "GatewaySettings",
+    "memory": "Settings",
+}
 
 
 def service_settings(name: str) -> type[Any]:

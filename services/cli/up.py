@@ -79,6 +79,7 @@ def _environment(arguments: argparse.Namespace, environ: Mapping[str, str]) -> d
     flags = {
         variable: str(value) for flag, variable in _FLAGS.items() if (value := getattr(arguments, flag)) is not None
     }
+    return {"MEMORYBOX_AUTH": "dev", "MEMORYBOX_SUBJECT_SERVICES": "analyst", **environ, **flags}
     return {**_DEFAULTS, **environ, **flags}
 
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 # Port of each gRPC service, counted from MEMORYBOX_PORT_BASE; its ops HTTP port lies OPS_OFFSET above.
 SERVICE_OFFSETS: Mapping[str, int] = {"memory": 0, "embedding": 1, "analyst": 2, "chat": 3}
 OPS_OFFSET = 100
-BUILT_SERVICES = ("embedding", "memory", "gateway")  # in the order in which `up` starts them
+BUILT_SERVICES = ("embedding", "memory", "analyst", "gateway")  # in the order in which `up` starts them
 
 
 class BadSettings(FailedPrecondition):

@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 ROOT = Path(__file__).parents[2]
 START_WITHIN_S = 60.0
 END_WITHIN_S = 30.0
-SERVICES = ("embedding", "memory", "gateway")
+SERVICES = ("embedding", "memory", "analyst", "gateway")
 _OPS = 100
 
 
@@ -151,7 +151,7 @@ class Mesh:
     """Where one mesh answers, and its settings. Nothing runs before `up`."""
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
-        self.port_base = free_ports((0, 1, _OPS, 1 + _OPS))
+        self.port_base = free_ports((0, 1, 2, _OPS, 1 + _OPS, 2 + _OPS))
         self.http_port = free_ports((1000, 1000 + _OPS)) + 1000
         self.data_dir = data_dir
         self.environ = {
@@ -174,7 +174,7 @@ class Mesh:
 
     def target(self, service: str) -> str:
         """Return the gRPC target of *service*."""
-        return f"127.0.0.1:{self.port_base + {'memory': 0, 'embedding': 1}[service]}"
+        return f"127.0.0.1:{self.port_base + {'memory': 0, 'embedding': 1, 'analyst': 2}[service]}"
 
     def command(self, *arguments: str, user: str = "ann") -> subprocess.CompletedProcess[str]:
         """Run the command line against this mesh."""

@@ -335,7 +335,7 @@ class Table(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     LOADED_AT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name; letters, digits and `_`, up to 128. Compared without case."""
+    """Its name, or `database.schema.table` if it was loaded as that. Compared without case."""
     owner_user: _builtins.str
     """Who loaded it. Set by the server."""
     row_count: _builtins.int

@@ -892,22 +892,28 @@ class LoadTableRequest(_message.Message):
         TABLE_FIELD_NUMBER: _builtins.int
         FORMAT_FIELD_NUMBER: _builtins.int
         SIZE_BYTES_FIELD_NUMBER: _builtins.int
+        NULL_TEXT_FIELD_NUMBER: _builtins.int
         table: _builtins.str
-        """The table's name; letters, digits and `_`, up to 128, not a digit first. Compared without case."""
+        """The table's name; letters, digits, `_` and `$`, not a digit first; `database.schema.table` has three such parts. Up to 255 characters, compared
+        without case.
+        """
         format: Global___LoadTableRequest.Format.ValueType
         """What the file is."""
         size_bytes: _builtins.int
         """Bytes of the file, to tell a whole one from one that broke off; 0: not said."""
+        null_text: _builtins.str
+        """What stands for NULL in a CSV file, beside nothing at all. Empty: `NA`, where numbers, dates or truth values remain without it."""
         def __init__(
             self,
             *,
             table: _builtins.str = ...,
             format: Global___LoadTableRequest.Format.ValueType = ...,
             size_bytes: _builtins.int = ...,
+            null_text: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "size_bytes", b"size_bytes", "table", b"table"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "null_text", b"null_text", "size_bytes", b"size_bytes", "table", b"table"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

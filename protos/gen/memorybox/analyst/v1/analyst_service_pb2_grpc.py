@@ -145,8 +145,8 @@ class AnalystServiceServicer(object):
         """Makes an answered question a verified query of the model's next version: later questions like it are answered by it. For the model's owner and
         governors. Safe to retry: approved again, nothing changes.
 
-        Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`, `ANSWER_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`), INVALID_ARGUMENT
-        (`STATEMENT_REFUSED`, `STATEMENT_FAILED`), ABORTED (`ETAG_MISMATCH`).
+        Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`, `ANSWER_NOT_FOUND`), PERMISSION_DENIED (`NOT_MODEL_OWNER`), INVALID_ARGUMENT
+        (`STATEMENT_REFUSED`, `STATEMENT_FAILED`), ABORTED (`MODEL_ETAG_MISMATCH`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,7 +172,7 @@ class AnalystServiceServicer(object):
         """Keeps a semantic model: a new one, or the next version of the caller's own. Safe to retry: what is the same already makes no version.
 
         Warnings, and errors that leave the rest of the model usable, come back in `findings`. Fails with INVALID_ARGUMENT (`SEMANTIC_MODEL_INVALID`,
-        each fault with its line), PERMISSION_DENIED (`NOT_OWNER`: the name leads to a model of another owner), ABORTED (`ETAG_MISMATCH`).
+        each fault with its line), PERMISSION_DENIED (`NOT_MODEL_OWNER`: the name leads to a model of another owner), ABORTED (`MODEL_ETAG_MISMATCH`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,7 +181,7 @@ class AnalystServiceServicer(object):
     def DeleteSemanticModel(self, request, context):
         """Deletes a semantic model of the caller's own, all versions. Safe to retry: a second call is NOT_FOUND.
 
-        Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`), ABORTED (`ETAG_MISMATCH`).
+        Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`), PERMISSION_DENIED (`NOT_MODEL_OWNER`), ABORTED (`MODEL_ETAG_MISMATCH`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -207,7 +207,7 @@ class AnalystServiceServicer(object):
         """Loads a table into the local warehouse, in place of one of that name which the caller loaded. Safe to retry.
 
         The table is there, whole, when the call has ended, and as before when it failed. Fails with INVALID_ARGUMENT (`INVALID_INPUT`, `FILE_UNREADABLE`),
-        PERMISSION_DENIED (`NOT_OWNER`: another user loaded it; operators may replace it), FAILED_PRECONDITION (`NO_LOCAL_WAREHOUSE`).
+        PERMISSION_DENIED (`NOT_TABLE_OWNER`: another user loaded it; operators may replace it), FAILED_PRECONDITION (`NO_LOCAL_WAREHOUSE`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -223,7 +223,7 @@ class AnalystServiceServicer(object):
     def DropTable(self, request, context):
         """Drops a table that the caller loaded; operators may drop any. Safe to retry: a second call is NOT_FOUND.
 
-        Fails with NOT_FOUND (`TABLE_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`).
+        Fails with NOT_FOUND (`TABLE_NOT_FOUND`), PERMISSION_DENIED (`NOT_TABLE_OWNER`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -58,8 +58,8 @@ class AnalystServiceStub:
     """Makes an answered question a verified query of the model's next version: later questions like it are answered by it. For the model's owner and
     governors. Safe to retry: approved again, nothing changes.
 
-    Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`, `ANSWER_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`), INVALID_ARGUMENT
-    (`STATEMENT_REFUSED`, `STATEMENT_FAILED`), ABORTED (`ETAG_MISMATCH`).
+    Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`, `ANSWER_NOT_FOUND`), PERMISSION_DENIED (`NOT_MODEL_OWNER`), INVALID_ARGUMENT
+    (`STATEMENT_REFUSED`, `STATEMENT_FAILED`), ABORTED (`MODEL_ETAG_MISMATCH`).
     """
     ListSemanticModels: _grpc.UnaryUnaryMultiCallable[_analyst_service_pb2.ListSemanticModelsRequest, _analyst_service_pb2.ListSemanticModelsResponse]
     """Lists the semantic models that the caller may see, by name, in pages, without their YAML. Safe to retry."""
@@ -72,12 +72,12 @@ class AnalystServiceStub:
     """Keeps a semantic model: a new one, or the next version of the caller's own. Safe to retry: what is the same already makes no version.
 
     Warnings, and errors that leave the rest of the model usable, come back in `findings`. Fails with INVALID_ARGUMENT (`SEMANTIC_MODEL_INVALID`,
-    each fault with its line), PERMISSION_DENIED (`NOT_OWNER`: the name leads to a model of another owner), ABORTED (`ETAG_MISMATCH`).
+    each fault with its line), PERMISSION_DENIED (`NOT_MODEL_OWNER`: the name leads to a model of another owner), ABORTED (`MODEL_ETAG_MISMATCH`).
     """
     DeleteSemanticModel: _grpc.UnaryUnaryMultiCallable[_analyst_service_pb2.DeleteSemanticModelRequest, _analyst_service_pb2.DeleteSemanticModelResponse]
     """Deletes a semantic model of the caller's own, all versions. Safe to retry: a second call is NOT_FOUND.
 
-    Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`), ABORTED (`ETAG_MISMATCH`).
+    Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`), PERMISSION_DENIED (`NOT_MODEL_OWNER`), ABORTED (`MODEL_ETAG_MISMATCH`).
     """
     ValidateSemanticModel: _grpc.UnaryUnaryMultiCallable[_analyst_service_pb2.ValidateSemanticModelRequest, _analyst_service_pb2.ValidateSemanticModelResponse]
     """Says what is wrong or odd in the YAML of a semantic model; keeps nothing. Safe to retry."""
@@ -90,14 +90,14 @@ class AnalystServiceStub:
     """Loads a table into the local warehouse, in place of one of that name which the caller loaded. Safe to retry.
 
     The table is there, whole, when the call has ended, and as before when it failed. Fails with INVALID_ARGUMENT (`INVALID_INPUT`, `FILE_UNREADABLE`),
-    PERMISSION_DENIED (`NOT_OWNER`: another user loaded it; operators may replace it), FAILED_PRECONDITION (`NO_LOCAL_WAREHOUSE`).
+    PERMISSION_DENIED (`NOT_TABLE_OWNER`: another user loaded it; operators may replace it), FAILED_PRECONDITION (`NO_LOCAL_WAREHOUSE`).
     """
     ListTables: _grpc.UnaryUnaryMultiCallable[_analyst_service_pb2.ListTablesRequest, _analyst_service_pb2.ListTablesResponse]
     """Lists the tables of the local warehouse, by name. Safe to retry."""
     DropTable: _grpc.UnaryUnaryMultiCallable[_analyst_service_pb2.DropTableRequest, _analyst_service_pb2.DropTableResponse]
     """Drops a table that the caller loaded; operators may drop any. Safe to retry: a second call is NOT_FOUND.
 
-    Fails with NOT_FOUND (`TABLE_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`).
+    Fails with NOT_FOUND (`TABLE_NOT_FOUND`), PERMISSION_DENIED (`NOT_TABLE_OWNER`).
     """
 
 @_typing.type_check_only
@@ -130,8 +130,8 @@ class AnalystServiceAsyncStub(AnalystServiceStub):
     """Makes an answered question a verified query of the model's next version: later questions like it are answered by it. For the model's owner and
     governors. Safe to retry: approved again, nothing changes.
 
-    Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`, `ANSWER_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`), INVALID_ARGUMENT
-    (`STATEMENT_REFUSED`, `STATEMENT_FAILED`), ABORTED (`ETAG_MISMATCH`).
+    Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`, `ANSWER_NOT_FOUND`), PERMISSION_DENIED (`NOT_MODEL_OWNER`), INVALID_ARGUMENT
+    (`STATEMENT_REFUSED`, `STATEMENT_FAILED`), ABORTED (`MODEL_ETAG_MISMATCH`).
     """
     ListSemanticModels: _aio.UnaryUnaryMultiCallable[_analyst_service_pb2.ListSemanticModelsRequest, _analyst_service_pb2.ListSemanticModelsResponse]  # type: ignore[assignment]
     """Lists the semantic models that the caller may see, by name, in pages, without their YAML. Safe to retry."""
@@ -144,12 +144,12 @@ class AnalystServiceAsyncStub(AnalystServiceStub):
     """Keeps a semantic model: a new one, or the next version of the caller's own. Safe to retry: what is the same already makes no version.
 
     Warnings, and errors that leave the rest of the model usable, come back in `findings`. Fails with INVALID_ARGUMENT (`SEMANTIC_MODEL_INVALID`,
-    each fault with its line), PERMISSION_DENIED (`NOT_OWNER`: the name leads to a model of another owner), ABORTED (`ETAG_MISMATCH`).
+    each fault with its line), PERMISSION_DENIED (`NOT_MODEL_OWNER`: the name leads to a model of another owner), ABORTED (`MODEL_ETAG_MISMATCH`).
     """
     DeleteSemanticModel: _aio.UnaryUnaryMultiCallable[_analyst_service_pb2.DeleteSemanticModelRequest, _analyst_service_pb2.DeleteSemanticModelResponse]  # type: ignore[assignment]
     """Deletes a semantic model of the caller's own, all versions. Safe to retry: a second call is NOT_FOUND.
 
-    Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`), ABORTED (`ETAG_MISMATCH`).
+    Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`), PERMISSION_DENIED (`NOT_MODEL_OWNER`), ABORTED (`MODEL_ETAG_MISMATCH`).
     """
     ValidateSemanticModel: _aio.UnaryUnaryMultiCallable[_analyst_service_pb2.ValidateSemanticModelRequest, _analyst_service_pb2.ValidateSemanticModelResponse]  # type: ignore[assignment]
     """Says what is wrong or odd in the YAML of a semantic model; keeps nothing. Safe to retry."""
@@ -162,14 +162,14 @@ class AnalystServiceAsyncStub(AnalystServiceStub):
     """Loads a table into the local warehouse, in place of one of that name which the caller loaded. Safe to retry.
 
     The table is there, whole, when the call has ended, and as before when it failed. Fails with INVALID_ARGUMENT (`INVALID_INPUT`, `FILE_UNREADABLE`),
-    PERMISSION_DENIED (`NOT_OWNER`: another user loaded it; operators may replace it), FAILED_PRECONDITION (`NO_LOCAL_WAREHOUSE`).
+    PERMISSION_DENIED (`NOT_TABLE_OWNER`: another user loaded it; operators may replace it), FAILED_PRECONDITION (`NO_LOCAL_WAREHOUSE`).
     """
     ListTables: _aio.UnaryUnaryMultiCallable[_analyst_service_pb2.ListTablesRequest, _analyst_service_pb2.ListTablesResponse]  # type: ignore[assignment]
     """Lists the tables of the local warehouse, by name. Safe to retry."""
     DropTable: _aio.UnaryUnaryMultiCallable[_analyst_service_pb2.DropTableRequest, _analyst_service_pb2.DropTableResponse]  # type: ignore[assignment]
     """Drops a table that the caller loaded; operators may drop any. Safe to retry: a second call is NOT_FOUND.
 
-    Fails with NOT_FOUND (`TABLE_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`).
+    Fails with NOT_FOUND (`TABLE_NOT_FOUND`), PERMISSION_DENIED (`NOT_TABLE_OWNER`).
     """
 
 class AnalystServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -223,8 +223,8 @@ class AnalystServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes an answered question a verified query of the model's next version: later questions like it are answered by it. For the model's owner and
         governors. Safe to retry: approved again, nothing changes.
 
-        Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`, `ANSWER_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`), INVALID_ARGUMENT
-        (`STATEMENT_REFUSED`, `STATEMENT_FAILED`), ABORTED (`ETAG_MISMATCH`).
+        Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`, `ANSWER_NOT_FOUND`), PERMISSION_DENIED (`NOT_MODEL_OWNER`), INVALID_ARGUMENT
+        (`STATEMENT_REFUSED`, `STATEMENT_FAILED`), ABORTED (`MODEL_ETAG_MISMATCH`).
         """
 
     @_abc_1.abstractmethod
@@ -255,7 +255,7 @@ class AnalystServiceServicer(metaclass=_abc_1.ABCMeta):
         """Keeps a semantic model: a new one, or the next version of the caller's own. Safe to retry: what is the same already makes no version.
 
         Warnings, and errors that leave the rest of the model usable, come back in `findings`. Fails with INVALID_ARGUMENT (`SEMANTIC_MODEL_INVALID`,
-        each fault with its line), PERMISSION_DENIED (`NOT_OWNER`: the name leads to a model of another owner), ABORTED (`ETAG_MISMATCH`).
+        each fault with its line), PERMISSION_DENIED (`NOT_MODEL_OWNER`: the name leads to a model of another owner), ABORTED (`MODEL_ETAG_MISMATCH`).
         """
 
     @_abc_1.abstractmethod
@@ -266,7 +266,7 @@ class AnalystServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_analyst_service_pb2.DeleteSemanticModelResponse, _abc.Awaitable[_analyst_service_pb2.DeleteSemanticModelResponse]]:
         """Deletes a semantic model of the caller's own, all versions. Safe to retry: a second call is NOT_FOUND.
 
-        Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`), ABORTED (`ETAG_MISMATCH`).
+        Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`), PERMISSION_DENIED (`NOT_MODEL_OWNER`), ABORTED (`MODEL_ETAG_MISMATCH`).
         """
 
     @_abc_1.abstractmethod
@@ -297,7 +297,7 @@ class AnalystServiceServicer(metaclass=_abc_1.ABCMeta):
         """Loads a table into the local warehouse, in place of one of that name which the caller loaded. Safe to retry.
 
         The table is there, whole, when the call has ended, and as before when it failed. Fails with INVALID_ARGUMENT (`INVALID_INPUT`, `FILE_UNREADABLE`),
-        PERMISSION_DENIED (`NOT_OWNER`: another user loaded it; operators may replace it), FAILED_PRECONDITION (`NO_LOCAL_WAREHOUSE`).
+        PERMISSION_DENIED (`NOT_TABLE_OWNER`: another user loaded it; operators may replace it), FAILED_PRECONDITION (`NO_LOCAL_WAREHOUSE`).
         """
 
     @_abc_1.abstractmethod
@@ -316,7 +316,7 @@ class AnalystServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_analyst_service_pb2.DropTableResponse, _abc.Awaitable[_analyst_service_pb2.DropTableResponse]]:
         """Drops a table that the caller loaded; operators may drop any. Safe to retry: a second call is NOT_FOUND.
 
-        Fails with NOT_FOUND (`TABLE_NOT_FOUND`), PERMISSION_DENIED (`NOT_OWNER`).
+        Fails with NOT_FOUND (`TABLE_NOT_FOUND`), PERMISSION_DENIED (`NOT_TABLE_OWNER`).
         """
 
 def add_AnalystServiceServicer_to_server(servicer: AnalystServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
