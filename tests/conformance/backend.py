@@ -24,7 +24,6 @@ class Seen:
     metadata: list[tuple[str, str | bytes]]
     time_left_s: float | None
     messages: list[bytes] = field(default_factory=list)
-    half_closed: bool = False
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -87,20 +86,16 @@ class Backend(grpc.GenericRpcHandler):
     ) -> AsyncIterator[bytes]:
         seen = Seen(path, list(metadata), context.time_remaining())
         self.seen.append(seen)
+        context.add_done_callback(lambda done: seen.cancelled.set() if done.cancelled() else None)
         script = self._script
-        try:
-            if not script.get("early"):
-                async for message in requests:
-                    seen.messages.append(message)
-                    self.called.set()
-                seen.half_closed = True
-            self.called.set()
-            async for reply in self._replies(path, script, context):
-                yield reply
-            await self._end(script, context)
-        except asyncio.CancelledError:
-            seen.cancelled.set()
-            raise
+        if not script.get("early"):
+            async for message in requests:
+                seen.messages.append(message)
+                self.called.set()
+        self.called.set()
+        async for reply in self._replies(path, script, context):
+            yield reply
+        await self._end(script, context)
 
     async def _replies(self, path: str, script: Mapping[str, Any], context: Any) -> AsyncIterator[bytes]:
         if "delay" in script:

@@ -10,7 +10,7 @@ import yaml
 CASES = Path(__file__).parent / "cases"
 
 _KEYS = {
-    "id", "title", "options", "send", "headers", "json", "body", "hex", "frames", "pieces", "raw", "hang_up", "method", "message",
+    "id", "title", "options", "send", "headers", "json", "body", "hex", "frames", "pieces", "raw", "hang_up", "first", "method", "message",
     "messages", "metadata", "deadline", "cancelled", "uncalled", "backend", "answer", "refused", "startup", "config", "note",
 }  # fmt: skip
 

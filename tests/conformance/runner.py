@@ -46,8 +46,12 @@ async def run(gateway: Gateway, cases: Sequence[Case], *, backend_port: int = 0)
         async with together:
             return await _run_table(gateway, members, backend_port)
 
-    done = await asyncio.gather(*(table(members) for members in tables.values()))
-    results = {result.case.name: result for group in done for result in group}
+    done = await asyncio.gather(*(table(members) for members in tables.values()), return_exceptions=True)
+    results: dict[str, Result] = {}
+    for group in done:
+        if isinstance(group, BaseException):
+            raise group  # only now: a backend that is cut off in the middle never ends
+        results.update((result.case.name, result) for result in group)
     for case in cases:
         if case.is_startup:
             results[case.name] = await _run_startup(gateway, case)
@@ -90,6 +94,8 @@ class Table:
             failures = [str(error)]
         except TimeoutError:
             failures = ["no end within the time of a case"]
+        except (json_format.Error, LookupError, TypeError, ValueError) as error:
+            failures = [f"cannot be compared: {error!r}"]
         return Result(case, FAILED if failures else PASSED, "; ".join(failures))
 
     async def _try(self, data: Mapping[str, Any]) -> list[str]:
