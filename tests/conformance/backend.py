@@ -24,6 +24,7 @@ class Seen:
     metadata: list[tuple[str, str | bytes]]
     time_left_s: float | None
     messages: list[bytes] = field(default_factory=list)
+    answered: bool = False
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -37,9 +38,13 @@ class Backend(grpc.GenericRpcHandler):
         self.port = 0
         self.begin({})
 
-    def begin(self, script: Mapping[str, Any]) -> None:
-        """Forget what was seen; answer the calls to come as *script* says."""
+    def begin(self, script: Mapping[str, Any], request_id: str = "") -> None:
+        """Forget what was seen; answer the calls to come as *script* says.
+
+        Calls that carry another x-request-id than *request_id* are late ones of earlier cases and do not count.
+        """
         self._script = script
+        self._request_id = request_id
         self.seen: list[Seen] = []
         self.called = asyncio.Event()
         self.go_on = asyncio.Event()
@@ -85,17 +90,23 @@ class Backend(grpc.GenericRpcHandler):
         self, path: str, metadata: Sequence[tuple[str, str | bytes]], requests: AsyncIterator[bytes], context: Any
     ) -> AsyncIterator[bytes]:
         seen = Seen(path, list(metadata), context.time_remaining())
-        self.seen.append(seen)
-        context.add_done_callback(lambda done: seen.cancelled.set() if done.cancelled() else None)
+        if dict(seen.metadata).get("x-request-id", self._request_id) == self._request_id:
+            self.seen.append(seen)
+        context.add_done_callback(lambda _: None if seen.answered else seen.cancelled.set())
         script = self._script
-        if not script.get("early"):
-            async for message in requests:
-                seen.messages.append(message)
-                self.called.set()
-        self.called.set()
-        async for reply in self._replies(path, script, context):
-            yield reply
-        await self._end(script, context)
+        try:
+            if not script.get("early"):
+                async for message in requests:
+                    seen.messages.append(message)
+                    self.called.set()
+            self.called.set()
+            async for reply in self._replies(path, script, context):
+                yield reply
+            await self._end(script, context)
+            seen.answered = True
+        except asyncio.CancelledError:
+            seen.cancelled.set()
+            raise
 
     async def _replies(self, path: str, script: Mapping[str, Any], context: Any) -> AsyncIterator[bytes]:
         if "delay" in script:

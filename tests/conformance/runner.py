@@ -86,10 +86,10 @@ class Table:
     async def run(self, case: Case) -> Result:
         """Run one case."""
         data = case.data
-        self._backend.begin(data.get("backend", {}))
+        self._backend.begin(data.get("backend", {}), case.name)
         try:
             async with asyncio.timeout(WITHIN_S):
-                failures = await self._try(data)
+                failures = await self._try(case)
         except NoAnswer as error:
             failures = [str(error)]
         except TimeoutError:
@@ -98,9 +98,10 @@ class Table:
             failures = [f"cannot be compared: {error!r}"]
         return Result(case, FAILED if failures else PASSED, "; ".join(failures))
 
-    async def _try(self, data: Mapping[str, Any]) -> list[str]:
+    async def _try(self, case: Case) -> list[str]:
+        data = case.data
         host, port = self._address
-        head, pieces = request_bytes(data, f"{host}:{port}", lambda item: self._framed(data, item))
+        head, pieces = request_bytes(data, f"{host}:{port}", case.name, lambda item: self._framed(data, item))
         async with self._connection() as talk:
             await self._send(talk, head, pieces)
             if data.get("hang_up"):

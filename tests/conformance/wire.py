@@ -39,7 +39,7 @@ class NoAnswer(Exception):
 
 
 def request_bytes(
-    data: Mapping[str, Any], host: str, framed: Callable[[Mapping[str, Any]], bytes]
+    data: Mapping[str, Any], host: str, request_id: str, framed: Callable[[Mapping[str, Any]], bytes]
 ) -> tuple[bytes, list[Any]]:
     """Return the head of a case's request, and its body in pieces (bytes, or conditions to wait for)."""
     if "raw" in data:
@@ -52,6 +52,8 @@ def request_bytes(
         headers.append(("Content-Type", kind))
     if "host" not in names:
         headers.append(("Host", host))
+    if "x-request-id" not in names:
+        headers.append(("X-Request-Id", request_id))
     if "connection" not in names:
         headers.append(("Connection", "close"))
     chunked = "pieces" in data
