@@ -2,9 +2,12 @@
 
 import asyncio
 import dataclasses
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+
+import grpc
 
 from services.gateway import strangers
 from services.gateway.edge.auth import open_authenticator
@@ -23,7 +26,6 @@ from services.mesh.channels import MAX_MESSAGE_BYTES, GatewayCredentials, MeshCh
 from services.mesh.config import BadSettings, MeshSettings, load, require_valid
 from services.mesh.identity import SUBJECT_HEADER, HopSigner
 from services.mesh.keys import GATEWAY, KeyFolder
-from services.mesh.ops import Readiness
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +128,8 @@ async def serve(environ: Mapping[str, str] | None = None) -> None:
 
     async def behind(parts: Parts) -> Behind:
         channels = _mesh_channels(transcoder, mesh, signer, parts)
-        watch = asyncio.create_task(_note_upstreams(channels, parts.readiness))
+        states = functools.partial(_states, channels)
+        watch = asyncio.create_task(_note_upstreams(states, parts))
         parts.stack.callback(watch.cancel)
         return Behind(
             transcoder=transcoder,
@@ -165,6 +168,7 @@ async def serve_stranger(
     logs.configure(GATEWAY, mesh.log_level)
     authenticator = open_authenticator(mesh.bind, settings, lenient=True)
     channels = Channels(upstreams, options)
+    known: dict[str, grpc.aio.Channel] = {}
 
     async def behind(parts: Parts) -> Behind:
         stranger = await strangers.load(upstreams, options, channels)
@@ -173,6 +177,12 @@ async def serve_stranger(
             log.warning(warning)
         title = ", ".join(sorted(stranger.channels))
         documents = await asyncio.to_thread(api_pages, transcoder, stranger_about(title, settings.auth))
+        if not known:
+            states = functools.partial(_plain_states, known)
+            watch = asyncio.create_task(_note_upstreams(states, parts))
+            parts.stack.callback(watch.cancel)
+        known.clear()
+        known.update(stranger.channels)
         return Behind(
             transcoder=transcoder,
             channels=stranger.channels.__getitem__,
@@ -216,11 +226,22 @@ def _mesh_channels(
     return channels
 
 
-async def _note_upstreams(channels: Mapping[str, MeshChannel], readiness: Readiness) -> None:
+async def _note_upstreams(states: Callable[[], Mapping[str, str]], parts: Parts) -> None:
     """Keep the state of each upstream beside the readiness; it informs, and never makes the gateway unready."""
     while True:
-        readiness.notes.update((name, channel.connectivity()) for name, channel in channels.items())
+        found = states()
+        parts.readiness.notes.update(found)
+        for name in parts.readiness.notes.keys() - found.keys():
+            del parts.readiness.notes[name]
         await asyncio.sleep(_LOOK_AT_UPSTREAMS_S)
+
+
+def _states(channels: Mapping[str, MeshChannel]) -> dict[str, str]:
+    return {name: channel.connectivity() for name, channel in channels.items()}
+
+
+def _plain_states(channels: Mapping[str, grpc.aio.Channel]) -> dict[str, str]:
+    return {name: channel.get_state().name for name, channel in channels.items()}
 
 
 def _load(environ: Mapping[str, str] | None) -> tuple[MeshSettings, GatewaySettings]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import grpc
 
 from services.gateway.transcoder import DescriptorError, Options, Transcoder, reflect
-from services.gateway.transcoder.calls import Channel
 from services.mesh.channels import CHANNEL_OPTIONS
 
 # The edge sets these itself; passing the client's on would name a trace twice.
@@ -68,7 +67,7 @@ class Stranger:
     """The routes of someone else's services, and the channel of each service."""
 
     transcoder: Transcoder
-    channels: Mapping[str, Channel]
+    channels: Mapping[str, grpc.aio.Channel]
 
 
 async def load(upstreams: Upstreams, options: Options, channels: Channels) -> Stranger:

@@ -9,6 +9,8 @@ from aiohttp import web
 
 from services.mesh.errors import FailedPrecondition
 
+_WELL = frozenset({"ready", "idle"})
+
 
 class PortTaken(FailedPrecondition):
     """Another process listens on a port that this one needs."""
@@ -58,7 +60,9 @@ async def start_ops(
     async def livez(_request: web.Request) -> web.Response:
         return web.json_response({"status": "live"})
 
-    async def readyz(_request: web.Request) -> web.Response:
+    async def readyz(request: web.Request) -> web.Response:
+        if "service" in request.query:
+            return _dependency(request.query["service"], readiness.notes)
         state = "ready" if readiness.ready else "draining" if readiness.draining else "starting"
         return web.json_response({"status": state, **readiness.notes}, status=200 if readiness.ready else 503)
 
@@ -82,3 +86,11 @@ async def start_ops(
         await runner.cleanup()
         raise PortTaken(f"cannot listen on {address}:{port}: {error.strerror}", port=str(port)) from error
     return runner
+
+
+def _dependency(name: str, notes: Mapping[str, str]) -> web.Response:
+    """Answer what is known of one dependency: a channel that nobody needed yet is as good as a ready one."""
+    state = notes.get(name)
+    if state is None:
+        return web.json_response({"message": f"known are {', '.join(sorted(notes)) or 'none'}"}, status=404)
+    return web.json_response({name: state}, status=200 if state.lower() in _WELL else 503)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from services.gateway.edge.documents import Document
 from tests.support.gateway import JSON, FakeUpstream, Gateway, Headers, Reply, gateway, parse
 
 SEARCH = "/v1/memories:search"
@@ -249,3 +250,14 @@ async def test_body_is_not_invited_before_the_caller_may_come_in(edge: Gateway, 
     assert first == b"HTTP/1.1 100 Continue"
     assert parse(second).status == 200
     assert len(upstream.seen) == 1
+
+
+async def test_access_log_tells_that_a_page_was_known(edge: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    page = Document(b"{}", "application/json")
+    edge.server._front._behind.pages["/page"] = page  # type: ignore[index]
+
+    with caplog.at_level(logging.INFO, "services.gateway.access"):
+        reply = await edge.ask("GET", "/page", [("If-None-Match", f'"{page.etag}"')])
+
+    assert (reply.status, reply.body) == (304, b"")
+    assert [vars(record)["status"] for record in caplog.records if "status" in vars(record)] == [304]

@@ -127,6 +127,20 @@ async def test_reflection_is_asked_again_at_sighup() -> None:
         await until(is_new)
 
 
+async def test_readiness_of_one_service_is_told_at_the_ops_port() -> None:
+    upstream = Reflecting(zoo("/first"))
+
+    async with upstream.serving() as target, tool(Upstreams(reflected=[f"127.0.0.1:{target}"])) as port:
+        ops = f"http://127.0.0.1:{port + OPS}/readyz"
+
+        async def is_known() -> bool:
+            return await status(f"{ops}?service=zoo.v1.Zoo") == 200
+
+        await until(is_known)
+        unknown = await status(f"{ops}?service=zoo.v1.Aquarium")
+    assert unknown == 404
+
+
 async def test_one_service_at_two_servers_is_a_doubt() -> None:
     one, other = Reflecting(zoo("/first")), Reflecting(zoo("/first"))
 

@@ -59,6 +59,24 @@ async def test_ops_port_tells_readiness_from_one_state() -> None:
     assert missing == 404
 
 
+async def test_state_of_one_dependency_is_told_apart() -> None:
+    readiness, port = (
+        Readiness(notes={"memory": "READY", "embedding": "TRANSIENT_FAILURE", "analyst": "IDLE"}),
+        free_ports((0,)),
+    )
+    telemetry = Telemetry("gateway", MeshSettings())
+    ops = await start_ops("127.0.0.1", port, readiness, telemetry)
+    try:
+        states = [
+            (await get(port, f"/readyz?service={name}"))[0] for name in ("memory", "embedding", "analyst", "chat")
+        ]
+    finally:
+        await ops.cleanup()
+        telemetry.shutdown()
+
+    assert states == [200, 503, 200, 404]
+
+
 async def test_taken_ops_port_is_named() -> None:
     telemetry = Telemetry("memory", MeshSettings())
     with socket.socket() as other:

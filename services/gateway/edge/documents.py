@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 
 from services.gateway.edge.auth import ROLES_HEADER, USER_HEADER
 from services.gateway.edge.pages import Page
@@ -77,32 +76,18 @@ class Document:
         object.__setattr__(self, "packed", gzip.compress(self.body, compresslevel=6, mtime=0))
         object.__setattr__(self, "etag", hashlib.sha256(self.body).hexdigest()[:32])
 
-    def __call__(self) -> web.Response:
-        """Answer with the document; each form of it has an ETag of its own."""
-        return _DocumentResponse(self)
-
-
-class _DocumentResponse(web.Response):
-    """Decides when the request is known: 304, packed or plain."""
-
-    def __init__(self, document: Document) -> None:
-        headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding", **document.headers}
-        charset = "utf-8" if document.content_type.startswith("text/") else None
-        super().__init__(body=document.body, content_type=document.content_type, charset=charset, headers=headers)
-        self._document = document
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Choose the form that *request* can take."""
-        document = self._document
-        packed = len(document.packed) < len(document.body) and _takes_gzip(request)
-        self.headers["ETag"] = f'"{document.etag}{".gzip" if packed else ""}"'
-        if _is_known(request, self.headers["ETag"]):
-            self.set_status(304)
-            self.body = None
-        elif packed:
-            self.headers["Content-Encoding"] = "gzip"
-            self.body = document.packed
-        return await super().prepare(request)
+    def __call__(self, request: web.BaseRequest) -> web.Response:
+        """Answer 304, packed or plain, as *request* can take it; each form has an ETag of its own."""
+        packed = len(self.packed) < len(self.body) and _takes_gzip(request)
+        headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding", **self.headers}
+        headers["ETag"] = f'"{self.etag}{".gzip" if packed else ""}"'
+        if _is_known(request, headers["ETag"]):
+            return web.Response(status=304, headers=headers)
+        if packed:
+            headers["Content-Encoding"] = "gzip"
+        charset = "utf-8" if self.content_type.startswith("text/") else None
+        body = self.packed if packed else self.body
+        return web.Response(body=body, content_type=self.content_type, charset=charset, headers=headers)
 
 
 def _takes_gzip(request: web.BaseRequest) -> bool:

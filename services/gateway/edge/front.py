@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 from aiohttp.typedefs import Handler
 
 from services.gateway.edge.arrival import arrival
@@ -181,11 +181,13 @@ class Front:
     async def _serve(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
         if request.method == "CONNECT":
             raise refuse(405, "this is no proxy", reason="METHOD_NOT_ALLOWED", headers=[("Connection", "close")])
+        if request.version < HttpVersion10:
+            raise refuse(400, "speak HTTP/1.1", reason="OLD_HTTP", headers=[("Connection", "close")])
         behind = request[BEHIND]
         page = behind.pages.get(request.rel_url.raw_path)
         if page is not None:
             exchange.route = request.rel_url.raw_path
-            return _page(request.method, page)
+            return _page(request, page)
         origin = self._proxies.origin(request)
         self._count(request, self._rates.take_address(origin.client))
         with self.in_flight.one():
@@ -276,10 +278,10 @@ async def _no_answer_yet(_request: web.Request) -> web.StreamResponse | None:
     return None
 
 
-def _page(method: str, page: Page) -> web.Response:
-    if method in {"GET", "HEAD"}:
-        return page()
-    if method == "OPTIONS":
+def _page(request: web.BaseRequest, page: Page) -> web.Response:
+    if request.method in {"GET", "HEAD"}:
+        return page(request)
+    if request.method == "OPTIONS":
         return web.Response(status=204, headers={"Allow": _PAGE_METHODS})
     raise refuse(
         405, f"this path is served for {_PAGE_METHODS}", reason="METHOD_NOT_ALLOWED", headers=[("Allow", _PAGE_METHODS)]

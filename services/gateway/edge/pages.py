@@ -12,7 +12,7 @@ from services.mesh.ops import Readiness
 
 log = logging.getLogger(__name__)
 
-Page = Callable[[], web.Response]
+Page = Callable[[web.BaseRequest], web.Response]
 Pages = Mapping[str, Page]
 
 PROBES = frozenset({"/livez", "/readyz"})
@@ -21,10 +21,10 @@ PROBES = frozenset({"/livez", "/readyz"})
 def probe_pages(readiness: Readiness) -> dict[str, Page]:
     """Return the probes; what is behind the gateway never makes it unready, and is not told here."""
 
-    def livez() -> web.Response:
+    def livez(_request: web.BaseRequest) -> web.Response:
         return _json({"status": "live"})
 
-    def readyz() -> web.Response:
+    def readyz(_request: web.BaseRequest) -> web.Response:
         state = "ready" if readiness.ready else "draining" if readiness.draining else "starting"
         return _json({"status": state}, status=200 if readiness.ready else 503)
 
@@ -34,7 +34,7 @@ def probe_pages(readiness: Readiness) -> dict[str, Page]:
 def own_pages(readiness: Readiness) -> dict[str, Page]:
     """Return the pages of Memory Box's own gateway."""
 
-    def root() -> web.Response:
+    def root(_request: web.BaseRequest) -> web.Response:
         about = {"name": "Memory Box", "version": version("memorybox"), "api": "/v1/memories"}
         return _json({**about, "description": "/openapi.json", "docs": "/docs"})
 
