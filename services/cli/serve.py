@@ -8,11 +8,14 @@ import sys
 from collections.abc import Coroutine, Mapping
 from types import TracebackType
 
+from services.cli import unknown
 from services.cli.entry import report_fault
 from services.cli.settings import service_settings
 from services.mesh import logs
-from services.mesh.config import MeshSettings, load, require_valid
+from services.mesh.config import LifetimeSettings, MeshSettings, load, require_valid
 from services.mesh.keys import GATEWAY
+
+log = logging.getLogger(__name__)
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -20,6 +23,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     require_valid(environ, MeshSettings, service_settings(arguments.name))
     logs.configure(arguments.name, load(MeshSettings, environ).log_level)
     sys.excepthook = _log_fault
+    if load(LifetimeSettings, environ).supervisor_fd is None:  # else the supervisor has said it
+        for line in unknown.warnings(environ):
+            log.warning(line)
     if arguments.name == GATEWAY and (workers := importlib.import_module("services.cli.workers")).are_asked_for(
         environ
     ):
@@ -45,5 +51,5 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 
 
 def _log_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    logging.getLogger(__name__).critical("the service ends by a fault of its own", exc_info=(kind, error, trace))
+    log.critical("the service ends by a fault of its own", exc_info=(kind, error, trace))
     report_fault(kind, error, trace)

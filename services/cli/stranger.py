@@ -4,17 +4,18 @@ import argparse
 import asyncio
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from services.cli import workers
+from services.cli import unknown, workers
 from services.cli.arguments import UsageError
 from services.cli.serve import run_to_end
 from services.gateway.app import route_lines, serve_stranger, stranger_routes
 from services.gateway.settings import names, size, span
 from services.gateway.strangers import Upstreams
 from services.gateway.transcoder import DescriptorError, Options
-from services.mesh.config import MeshSettings, load, one_of, switch
+from services.mesh.config import LifetimeSettings, MeshSettings, load, one_of, switch
 from services.mesh.errors import InvalidInput
 
 PREFIX = "MEMORYBOX_GATEWAY_"
@@ -46,6 +47,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         if arguments.print_routes:
             print("\n".join(route_lines(asyncio.run(stranger_routes(upstreams, options)))))
             return 0
+        for line in unknown.warnings(environ) if load(LifetimeSettings, environ).supervisor_fd is None else ():
+            print(f"memorybox: {line}", file=sys.stderr, flush=True)
         if workers.are_asked_for(environ):
             workers.run(workers.words_of(arguments), environ, _mesh(arguments, environ))
             return 0

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from services.cli import unknown
 from services.cli.child import ServiceProcess
 from services.cli.exclusive import only_one
 from services.cli.grants import standard_keys
@@ -50,6 +51,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str], table: Table 
         require_free(services, mesh.bind, grace_s if predecessor_killed else 0)
         KeyFolder(mesh.keys_dir).ensure(standard_keys(load(CliSettings, environ).user))
         log = _log_stream(arguments.log_format, mesh.log_level)
+        for line in unknown.warnings(environ):
+            log.tell("WARNING", line)
         supervisor = Supervisor(services, environ, log, drain_s=mesh.drain_s, grace_s=grace_s)
         try:
             asyncio.run(_stay(supervisor, f"Memory Box is ready at {public_url(environ)}"))

@@ -216,6 +216,16 @@ class MeshSettings:
         default="",
         doc="OTLP/HTTP collector for spans and metrics, by OpenTelemetry's own rules.",
     )
+    otlp_traces_endpoint: str = setting(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        default="",
+        doc="OTLP/HTTP collector for spans alone; goes before the common one.",
+    )
+    otlp_metrics_endpoint: str = setting(
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        default="",
+        doc="OTLP/HTTP collector for metrics alone; goes before the common one.",
+    )
     drain_s: float = setting(
         "MEMORYBOX_DRAIN",
         default=1.0,

@@ -116,7 +116,7 @@ class Telemetry:
             self._tracers.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_EXPORT_DELAY_MS))
         self._registry = prometheus_client.CollectorRegistry()
         readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False, registry=self._registry)]
-        if settings.otlp_endpoint:
+        if settings.otlp_endpoint or settings.otlp_metrics_endpoint:
             readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
         self._meters = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
         self.tracer: Tracer = self._tracers.get_tracer("memorybox")
@@ -147,7 +147,7 @@ def _span_exporters(service: str, settings: MeshSettings) -> list[SpanExporter]:
     exporters: list[SpanExporter] = []
     if settings.trace_dir is not None:
         exporters.append(JsonLinesExporter(settings.trace_dir, service))
-    if settings.otlp_endpoint:
+    if settings.otlp_endpoint or settings.otlp_traces_endpoint:
         exporters.append(OTLPSpanExporter())
     return exporters
 

@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from services.mesh.config import MeshSettings
 from services.mesh.logs import JsonFormatter
-from services.mesh.telemetry import MinuteTraceIds, Telemetry, remote_context, trace_headers
+from services.mesh.telemetry import MinuteTraceIds, Telemetry, _span_exporters, remote_context, trace_headers
 
 MINUTE_S = 60
 PARENT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
@@ -170,3 +170,17 @@ def test_log_line_carries_the_traceback_of_an_exception() -> None:
 @pytest.mark.parametrize("value", [2**70, "lone \udcff surrogate", {1: object()}, float("nan"), b"\xff"])
 def test_log_line_survives_odd_values(value: object) -> None:
     assert line(lambda log: log.info("odd %s", value, extra={"value": value}))["level"] == "INFO"
+
+
+@pytest.mark.parametrize(
+    ("settings", "exporting"),
+    [
+        ({}, False),
+        ({"otlp_endpoint": "http://127.0.0.1:9"}, True),
+        ({"otlp_traces_endpoint": "http://127.0.0.1:9/v1/traces"}, True),
+        ({"otlp_metrics_endpoint": "http://127.0.0.1:9/v1/metrics"}, False),
+    ],
+    ids=["none", "common", "traces", "metrics"],
+)
+def test_collector_of_spans_is_found_by_either_variable(settings: dict[str, str], exporting: bool) -> None:  # noqa: FBT001
+    assert bool(_span_exporters("memory", MeshSettings(**settings))) is exporting
