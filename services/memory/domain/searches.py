@@ -1,7 +1,8 @@
 """Finding memories: what a search request means, when it degrades, and how its pages follow each other."""
 
+import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -36,6 +37,7 @@ MAX_TOP_K = 1000
 DEFAULT_TOP_K = 10
 MAX_HITS_A_PAGE = 100
 MAX_HIGHLIGHTS = 16
+MARKED_AT_ONCE = 1 << 14  # code points of a page's contents; looking for words in them takes some 4 ms
 KEYWORD_ONLY = (
     "No vector could be had for the query (the embedding service does not answer, or not in the space of the memories);"
     " these hits were found by words only."
@@ -153,7 +155,7 @@ class Searches:
         )
         page = await self._store.search(caller, plan)
         found = Found(
-            hits=tuple(Highlighted(hit, _highlights(hit, terms)) for hit in page.hits),
+            hits=await _highlighted(page.hits, terms),
             next_page_token=self._next(caller, search, plan, page),
             mode=mode,
             space=space,
@@ -240,6 +242,14 @@ def _warnings(search: Search, plan: SearchPlan) -> tuple[str, ...]:
     if plan.embedding is not None or not search.needs_vector:
         return ()
     return (KEYWORD_ONLY,) if search.min_score is None else (KEYWORD_ONLY, ALL_CUT)
+
+
+async def _highlighted(hits: Sequence[SearchHit], terms: tuple[str, ...]) -> tuple[Highlighted, ...]:
+    def mark() -> tuple[Highlighted, ...]:
+        return tuple(Highlighted(hit, _highlights(hit, terms)) for hit in hits)
+
+    short = sum(len(hit.memory.content) for hit in hits) <= MARKED_AT_ONCE
+    return mark() if short else await asyncio.to_thread(mark)
 
 
 def _highlights(hit: SearchHit, terms: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
