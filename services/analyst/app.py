@@ -1,6 +1,7 @@
 """The wiring of the analyst service; the only file that names its adapters."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 async def build(mesh: Mesh, settings: Settings) -> Service:
     """Wire the analyst service."""
+    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it quotes statements
     warehouse = await open_warehouse(mesh, settings)
     database = await asyncio.to_thread(Database.open, mesh.settings.data_dir / "analyst")
     mesh.stack.push_async_callback(database.close)

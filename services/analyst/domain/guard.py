@@ -70,7 +70,9 @@ def parse_statement(text: str, dialect: str) -> exp.Query:
     _check_size(text, dialect)
     try:
         trees = [tree for tree in sqlglot.parse(text, read=dialect) if tree is not None]
-    except (SqlglotError, RecursionError, ValueError) as error:
+    except RecursionError as error:
+        raise StatementRefused("the statement is nested too deeply") from error
+    except (SqlglotError, ValueError) as error:
         raise StatementRefused(f"the statement cannot be read as {dialect} SQL") from error
     trees = [tree for tree in trees if not isinstance(tree, exp.Semicolon)]
     if len(trees) != 1:
@@ -203,8 +205,8 @@ def _check_node(node: exp.Expr) -> None:
             if name not in FUNCTIONS:
                 raise StatementRefused(f"the function {node.sql_name().lower()!r} is not allowed")
             _check_function(node)
-        case exp.Select() if node.args.get("into") or node.args.get("locks") or node.args.get("kind"):
-            raise StatementRefused("a query may read only: no INTO, no FOR UPDATE, no AS STRUCT")
+        case exp.Select():
+            _check_select(node)
         case exp.With() if node.recursive:
             raise StatementRefused("recursive queries are not allowed")
         case exp.Literal() if len(node.name) > MAX_LITERAL:
@@ -213,6 +215,13 @@ def _check_node(node: exp.Expr) -> None:
             _check_table_form(node)
         case _ if name not in NODES:
             raise StatementRefused(f"{_kind(node)} is not allowed")
+
+
+def _check_select(node: exp.Select) -> None:
+    if node.args.get("into") or node.args.get("locks") or node.args.get("kind"):
+        raise StatementRefused("a query may read only: no INTO, no FOR UPDATE, no AS STRUCT")
+    if not node.expressions:
+        raise StatementRefused("a query must select something")
 
 
 def _check_function(node: exp.Func) -> None:
