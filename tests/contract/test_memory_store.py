@@ -17,6 +17,8 @@ from services.memory.domain.memory import (
     Source,
 )
 from services.memory.domain.ports import Delete, MemoryStore
+from services.memory.domain.revisions import RevisionPlan
+from services.mesh.caller import Caller
 from services.mesh.errors import InvalidInput
 from tests.support.memories import (
     ANN,
@@ -119,12 +121,32 @@ async def test_create_refuses_a_known_id_with_another_request(
     assert (await store.get(ANN, "m", NOW)).content == "first"
 
 
-async def test_create_refuses_an_id_of_another_owner_without_showing_it(store: MemoryStore) -> None:
-    await fill(store, creation("m", owner="bob", request_hash=b"h"))
+async def test_id_that_another_owner_has_is_as_free_as_any(store: MemoryStore) -> None:
+    await fill(store, creation("m", "his", owner="bob", request_hash=b"h"), creation("m", "hers", request_hash=b"h"))
 
-    for request_hash in (b"h", b"other"):
-        with pytest.raises(RequestIdReused):
-            await fill(store, creation("m", owner="ann", request_hash=request_hash))
+    (changed,) = await apply(store, ANN, revised(await store.get(ANN, "m", NOW), content="hers too"))
+    (gone,) = await apply(store, BOB, deletion(await store.get(BOB, "m", NOW)))
+
+    assert (await store.get(ANN, "m", NOW)).content == "hers too"
+    assert await listed(store, ANN) == ["m"]
+    with pytest.raises(MemoryNotFound):
+        await store.get(BOB, "m", NOW)
+    assert (changed.revision, gone.content) == (2, "his")
+
+
+async def test_of_several_memories_of_one_id_ones_own_is_meant_else_the_oldest(store: MemoryStore) -> None:
+    await fill(
+        store,
+        creation("m", "his", owner="bob", access_level=PUBLIC),
+        creation("m", "hers", access_level=PUBLIC),
+    )
+
+    for caller, content in ((ANN, "hers"), (BOB, "his"), (Caller("carl"), "his")):
+        assert (await store.get(caller, "m", NOW)).content == content
+        batch = await store.get_many(caller, ["m"], NOW)
+        assert [memory.content for memory in batch.memories] == [content]
+        revisions = await store.list_revisions(caller, RevisionPlan("m", 10, NOW))
+        assert [memory.content for memory in revisions.revisions] == [content]
 
 
 async def test_create_is_only_for_oneself(store: MemoryStore) -> None:

@@ -176,13 +176,14 @@ async def test_imports_of_two_owners_and_two_names_are_apart(store: MemoryStore)
     assert await exported(store, BOB) == ["b"]
 
 
-async def test_id_of_another_owner_gives_way_and_theirs_stays(store: MemoryStore) -> None:
+async def test_id_that_another_owner_has_is_kept_as_any_and_theirs_stays(store: MemoryStore) -> None:
     await fill(store, creation("m-1", "hers"))
 
     progress = await take_in(store, foreign("m-1", "his", owner="bob"), foreign("m-2", owner="bob"), caller=BOB)
 
     assert (progress.imported_count, progress.failed_count) == (2, 0)
-    assert await exported(store, BOB) == ["spare-m-1", "m-2"]
+    assert await exported(store, BOB) == ["m-1", "m-2"]
+    assert (await store.get(BOB, "m-1", NOW)).content == "his"
     assert (await store.get(ANN, "m-1", NOW)).content == "hers"
 
 

@@ -79,11 +79,13 @@ class SharesProgress(ModelMover):
         return known[0] if known else ImportProgress()
 
 
-class RefusesTakenIds(ModelMover):
-    """Says that somebody has the id."""
+class TellsTakenIds(ModelMover):
+    """Gives a new id where somebody else has the one that was sent, which tells that they do."""
 
     def _keep(self, caller: Caller, item: ImportItem) -> None:
-        super()._keep(caller, replace(item, spare_id=item.memory.memory_id))
+        taken = item.memory.memory_id in self._host.records
+        memory = replace(item.memory, memory_id=item.spare_id) if taken else item.memory
+        super()._keep(caller, replace(item, memory=memory))
 
 
 class Overwrites(ModelMover):
@@ -230,7 +232,7 @@ CAUGHT: list[tuple[Any, Promise]] = [
     (IgnoresExportFilters, moving.test_export_can_be_filtered),
     (RepeatsChunks, moving.test_chunk_that_does_not_follow_is_refused_whole),
     (SharesProgress, moving.test_imports_of_two_owners_and_two_names_are_apart),
-    (RefusesTakenIds, moving.test_id_of_another_owner_gives_way_and_theirs_stays),
+    (TellsTakenIds, moving.test_id_that_another_owner_has_is_kept_as_any_and_theirs_stays),
     (Overwrites, moving.test_ones_own_other_memory_with_that_id_is_not_overwritten),
     (StartsAnew, moving.test_imported_memory_is_kept_as_it_was),
     (StopsAtARefusal, moving.test_item_that_cannot_be_kept_leaves_the_others_alone),

@@ -16,7 +16,7 @@ from services.memory.stores.embedded import (
     StoreLocked,
 )
 from services.memory.stores.embedded.database import DATABASE_NAME, connect, migrate, schema_version
-from services.memory.stores.embedded.rows import read_visible
+from services.memory.stores.embedded.rows import read_own, read_visible
 from services.memory.stores.embedded.schema import MIGRATIONS
 from services.mesh.errors import BackendUnavailable, DataLoss
 from tests.support.memories import (
@@ -264,6 +264,27 @@ async def test_hidden_and_absent_ids_take_the_same_steps(tmp_path: Path) -> None
     assert len(runs) == 6
     assert len(statements) == 1
     assert max(steps) - min(steps) <= 0.1 * min(steps)
+
+
+async def test_ids_of_others_and_unknown_ids_take_the_writer_the_same_steps(tmp_path: Path) -> None:
+    store = await EmbeddedMemoryStore.open(tmp_path)
+    await fill(store, creation("private"), creation("long", "tea " * 50_000), creation("his", owner="bob"))
+    await store.close()
+    connection = connect(tmp_path / DATABASE_NAME, None)
+    steps: list[int] = []
+
+    def note(event: dict[str, object]) -> None:
+        status = event["stmt_status"]
+        assert isinstance(status, dict)
+        steps.append(int(status["SQLITE_STMTSTATUS_VM_STEP"]))
+
+    connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, note)
+    for memory_id in ("absent", "private", "long"):
+        assert read_own(connection, "bob", memory_id) is None
+    connection.close()
+
+    assert len(steps) == 3
+    assert len(set(steps)) == 1
 
 
 async def test_log_stays_short_under_steady_writes(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class ModelFeed:
     def __init__(self, host: "ModelMemoryStore") -> None:
         self._host = host
         self._log: list[tuple[int, Memory | None, Memory]] = []
-        self._expired: dict[int, str] = {}  # number and memory id of the changes that are expiries
+        self._expired: dict[int, str] = {}  # number and key of the changes that are expiries
         self._wakers: set[Waker] = set()
 
     def note(self, number: int, before: Memory | None, after: Memory) -> None:
@@ -57,12 +57,12 @@ class ModelFeed:
     async def tell_expired(self, now: datetime, limit: int) -> int:
         """Make changes of expiries."""
         told = set(self._expired.values())
-        records = [record for record in self._host.records.values() if record.memory.memory_id not in told]
-        alive = [record.memory for record in records if record.memory.delete_time is None]
+        alive = [record.memory for key, record in self._host.records.items() if key not in told]
+        alive = [memory for memory in alive if memory.delete_time is None]
         due = [memory for memory in alive if memory.expires_at is not None and memory.expires_at <= now]
         for memory in sorted(due, key=lambda memory: (memory.expires_at, memory.memory_id))[:limit]:
             assert memory.expires_at is not None
-            self._expired[self._host.seq + 1] = memory.memory_id
+            self._expired[self._host.seq + 1] = self._host.key_of(memory)
             if memory.created_at < memory.expires_at:
                 self._host.seq += 1
                 self.note(self._host.seq, memory, memory)
@@ -94,7 +94,7 @@ class ModelFeed:
         if expired:
             at = after.expires_at or at
         if _was_seen(caller, after, plan.filter) and not expired:
-            if not _is_readable(caller, self._host.records[memory_id].memory, plan.now):
+            if not _is_readable(caller, self._host.records[self._host.key_of(after)].memory, plan.now):
                 return None
             return FeedEvent(number, EventKind.UPDATED if known else EventKind.CREATED, memory_id, after, at)
         if not known:

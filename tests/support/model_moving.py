@@ -78,11 +78,11 @@ class ModelMover:
     def _keep(self, caller: Caller, item: ImportItem) -> None:
         for memory_id in (item.memory.memory_id, item.spare_id):
             memory = replace(item.memory, memory_id=memory_id, embedding_space=item.embedding.space)
-            known = self._host.records.get(memory_id)
+            known = self._host.own(caller.user, memory_id)
             if known is None:
                 self._host.change(caller, Create(memory, item.embedding))
                 return
-            if known.memory.owner_user == caller.user and known.memory.delete_time is None:
+            if known.memory.delete_time is None:
                 if replace(known.memory, embedding_space=memory.embedding_space) != memory:
                     raise MemoryIdTaken("another one")
                 return

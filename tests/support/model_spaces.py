@@ -58,7 +58,7 @@ class ModelSpaces:
         return False
 
     def _content_revision(self, record: "Record") -> int:
-        states = (*self._host.former.get(record.memory.memory_id, ()), record.memory)
+        states = (*self._host.former.get(self._host.key_of(record.memory), ()), record.memory)
         others = [state.revision for state in states if state.content != record.memory.content]
         return max(others, default=record.memory.revision - len(states)) + 1
 

@@ -108,8 +108,8 @@ class ModelMemoryStore:
     def _repetition(self, work: UnitOfWork) -> Memory | None:
         for change in work.changes if len(work.changes) > 1 else ():
             if isinstance(change, Create) and change.request_hash is not None:
-                known = self.records.get(change.memory.memory_id)
-                if known is not None and known.memory.owner_user == work.caller.user:
+                known = self.own(work.caller.user, change.memory.memory_id)
+                if known is not None:
                     return repeated(change, known)
         return None
 
@@ -118,7 +118,7 @@ class ModelMemoryStore:
         known, seq = dict(self.records), self.seq
         memory = self._apply(caller, change)
         if self.seq > seq:
-            before = known.get(memory.memory_id)
+            before = known.get(self.key_of(memory))
             self.feed.note(self.seq, before.memory if before else None, memory)
         return memory
 
@@ -133,21 +133,35 @@ class ModelMemoryStore:
             case Undelete():
                 return self._undelete(caller, change)
 
+    def key_of(self, memory: Memory) -> str:
+        """Return the key of a memory's record: its id or, if another owner's memory has that, one of its own."""
+        holder = self.records.get(memory.memory_id)
+        taken = holder is not None and holder.memory.owner_user != memory.owner_user
+        return f"{memory.memory_id}@{memory.owner_user}" if taken else memory.memory_id
+
+    def own(self, owner: str, memory_id: str) -> Record | None:
+        """Return the owner's record of an id."""
+        found = [self.records.get(key) for key in (memory_id, f"{memory_id}@{owner}")]
+        return next((one for one in found if one is not None and one.memory.owner_user == owner), None)
+
+    def _states_before(self, memory: Memory) -> tuple[Memory, ...]:
+        return self.former.get(self.key_of(memory), ())
+
     def _keep_state(self, memory: Memory) -> None:
-        self.former[memory.memory_id] = (*self.former.get(memory.memory_id, ()), memory)
+        self.former[self.key_of(memory)] = (*self._states_before(memory), memory)
 
     def _create(self, caller: Caller, change: Create) -> Memory:
         memory = replace(change.memory, embedding_space=change.embedding.space)
         if memory.owner_user != caller.user:
             raise NotOwner("not yours")
-        known = self.records.get(memory.memory_id)
+        known = self.own(memory.owner_user, memory.memory_id)
         if known is not None:
             return repeated(change, known)
         embedding = self.spaces.placed(change.embedding)
         self._check_external_id(memory)
         self._check_vector(embedding)
         self.seq += 1
-        self.records[memory.memory_id] = Record(memory, embedding, change.request_hash, self.seq)
+        self.records[self.key_of(memory)] = Record(memory, embedding, change.request_hash, self.seq)
         return memory
 
     def _replace(self, caller: Caller, change: Replace) -> Memory:
@@ -162,7 +176,7 @@ class ModelMemoryStore:
         self.seq += 1
         self._keep_state(record.memory)
         memory = replace(change.memory, created_at=record.memory.created_at, embedding_space=embedding.space)
-        self.records[memory.memory_id] = replace(record, memory=memory, embedding=embedding)
+        self.records[self.key_of(memory)] = replace(record, memory=memory, embedding=embedding)
         return memory
 
     def _delete(self, caller: Caller, change: Delete) -> Memory:
@@ -173,12 +187,12 @@ class ModelMemoryStore:
         self._keep_state(record.memory)
         revision = record.memory.revision + 1
         memory = replace(record.memory, revision=revision, delete_time=change.at, updated_at=change.at)
-        self.records[memory.memory_id] = replace(record, memory=memory)
+        self.records[self.key_of(memory)] = replace(record, memory=memory)
         return memory
 
     def _undelete(self, caller: Caller, change: Undelete) -> Memory:
-        record = self.records.get(change.memory_id)
-        if record is None or record.memory.owner_user != caller.user or record.memory.delete_time is None:
+        record = self.own(caller.user, change.memory_id)
+        if record is None or record.memory.delete_time is None:
             return self._owned(caller, change.memory_id, change.at).memory
         at = max(change.at, record.memory.updated_at)
         memory = replace(record.memory, revision=record.memory.revision + 1, updated_at=at, delete_time=None)
@@ -187,12 +201,12 @@ class ModelMemoryStore:
         self._check_external_id(memory)
         self.seq += 1
         self._keep_state(record.memory)
-        self.records[memory.memory_id] = replace(record, memory=memory)
+        self.records[self.key_of(memory)] = replace(record, memory=memory)
         return memory
 
     async def list_revisions(self, caller: Caller, plan: RevisionPlan) -> RevisionPage:
         current = self._visible(caller, plan.memory_id, plan.now).memory
-        return revision_page(seen_states(caller, current, self.former.get(plan.memory_id, ())), plan)
+        return revision_page(seen_states(caller, current, self._states_before(current)), plan)
 
     async def lineage(
         self, caller: Caller, memory_id: str, now: datetime, max_kin: int = MAX_KIN, max_bytes: int = MAX_KIN_BYTES
@@ -205,14 +219,14 @@ class ModelMemoryStore:
 
     async def get_as_of(self, caller: Caller, memory_id: str, as_of: datetime, now: datetime) -> Memory:
         current = self._visible(caller, memory_id, now).memory
-        state = state_at(caller, current, self.former.get(memory_id, ()), as_of)
+        state = state_at(caller, current, self._states_before(current), as_of)
         if state is None:
             raise MemoryNotFound("not then")
         return state
 
     async def get_revision(self, caller: Caller, memory_id: str, revision: int, now: datetime) -> Memory:
         current = self._visible(caller, memory_id, now).memory
-        return find_revision(seen_states(caller, current, self.former.get(memory_id, ())), revision)
+        return find_revision(seen_states(caller, current, self._states_before(current)), revision)
 
     def _owned(self, caller: Caller, memory_id: str, now: datetime) -> Record:
         record = self._visible(caller, memory_id, now)
@@ -237,10 +251,16 @@ class ModelMemoryStore:
             raise InvalidInput("an empty part")
 
     def _visible(self, caller: Caller, memory_id: str, now: datetime) -> Record:
-        record = self.records.get(memory_id)
-        if record is None or not may_see(caller, record.memory, now):
+        record = self._seen(caller, memory_id, now)
+        if record is None:
             raise MemoryNotFound("not found")
         return record
+
+    def _seen(self, caller: Caller, memory_id: str, now: datetime) -> Record | None:
+        """Return the caller's own memory of an id, else the oldest that they may see."""
+        named = [record for record in self.records.values() if record.memory.memory_id == memory_id]
+        visible = [record for record in named if may_see(caller, record.memory, now)]
+        return min(visible, key=lambda r: (r.memory.owner_user != caller.user, r.created_seq), default=None)
 
     def _all_visible(self, caller: Caller, now: datetime, snapshot: int | None) -> list[Record]:
         last = self.seq if snapshot is None else snapshot
@@ -260,8 +280,8 @@ class ModelMemoryStore:
     async def get_many(
         self, caller: Caller, memory_ids: Sequence[str], now: datetime, max_bytes: int = MAX_ANSWER_BYTES
     ) -> Batch:
-        known = [self.records[memory_id].memory for memory_id in memory_ids if memory_id in self.records]
-        visible = [memory for memory in known if may_see(caller, memory, now)]
+        found = (self._seen(caller, memory_id, now) for memory_id in memory_ids)
+        visible = [record.memory for record in found if record is not None]
         number = fitting(visible, max_bytes)
         return Batch(tuple(visible[:number]), tuple(memory.memory_id for memory in visible[number:]))
 
@@ -288,7 +308,7 @@ class ModelMemoryStore:
     async def list(self, caller: Caller, plan: ListPlan) -> ListPage:
         visible = [record.memory for record in self._all_visible(caller, plan.now, plan.snapshot)]
         if plan.as_of is not None:
-            states = (state_at(caller, one, self.former.get(one.memory_id, ()), plan.as_of) for one in visible)
+            states = (state_at(caller, one, self._states_before(one), plan.as_of) for one in visible)
             visible = [state for state in states if state]
         rows = sorted(
             (memory for memory in visible if is_meant(memory, plan)),
@@ -357,7 +377,7 @@ class ModelMemoryStore:
 def repeated(change: Create, known: Record) -> Memory:
     """Return what *change* made before, if it is the same."""
     same = change.request_hash is not None and known.request_hash == change.request_hash
-    if not same or known.memory.owner_user != change.memory.owner_user:
+    if not same:
         raise RequestIdReused("reused")
     return known.memory
 

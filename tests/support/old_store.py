@@ -47,6 +47,8 @@ _BY = {
 }
 _CHANGE = "INSERT INTO changes VALUES (:doc, :id, 1, 'CREATED', :at)"
 _MOVING_CHANGE = "INSERT INTO changes VALUES (:doc, :id, 1, 'CREATED', :at, 0, 1)"
+_CHANGE_OF_ROW = "INSERT INTO changes VALUES (:doc, :id, 1, 'CREATED', :at, 0, 1, :doc)"
+_NAMES_ROWS = 11  # the schema from which on changes do
 # What code of that schema writes beside a memory; the rows of older ones lack it.
 _OF_SCHEMA = {
     3: "INSERT INTO imports VALUES ('ann', 'old import', 3, 2, '[]', :at)",
@@ -91,7 +93,8 @@ def _write_rows(connection: apsw.Connection, number: int) -> None:
         "vector": EAST.vector.tobytes(),
         "counts": b"\1\0\0\0\1\0\0\0",
     }
-    for statement in (*_BY.values(), _MOVING_CHANGE, _OF_SCHEMA.get(number, "SELECT 1")):
+    change = _MOVING_CHANGE if number < _NAMES_ROWS else _CHANGE_OF_ROW
+    for statement in (*_BY.values(), change, _OF_SCHEMA.get(number, "SELECT 1")):
         connection.execute(statement, bindings)
 
 

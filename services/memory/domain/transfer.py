@@ -61,7 +61,7 @@ class ExportChunk:
 
 @dataclass(frozen=True, slots=True)
 class ImportItem:
-    """A memory to keep as it is, under *spare_id* when its own id is not free."""
+    """A memory to keep as it is, under *spare_id* when a deleted one of its owner's has the id."""
 
     memory: Memory
     embedding: Embedding
@@ -124,7 +124,8 @@ class MovingStore(Protocol):
         """Commit *chunk* and the progress of its import together; return the progress after it.
 
         Each item is kept or refused alone. An id that a live memory of the caller's own has is kept if the two are equal,
-        else ``MemoryIdTaken``; one that anything else has gives way to the spare id. Raises ``ImportConflict`` when the import
+        else ``MemoryIdTaken``; one that a deleted one of theirs has gives way to the spare id. What others have counts for nothing.
+        Raises ``ImportConflict`` when the import
         is not at the chunk's first index, ``ResourceExhausted`` when the owner may not store more; then nothing of the chunk is kept.
         """
         ...

@@ -26,8 +26,8 @@ from services.memory.stores.embedded.rows import (
     NEVER,
     StoredMemory,
     memory_to_row,
-    read_by_id,
     read_embedding,
+    read_own,
     read_visible,
     time_us,
 )
@@ -45,9 +45,9 @@ _UPDATE = f"""
 """  # noqa: S608  # built of constants
 _DELETE = "UPDATE memories SET revision = ?, updated_at = ?, delete_time = ?, external_claim = NULL WHERE doc = ?"
 _UNDELETE = "UPDATE memories SET revision = ?, updated_at = ?, delete_time = NULL, external_claim = ? WHERE doc = ?"
-_READERS_BEFORE = "SELECT coalesce(max(iif(delete_time IS NULL, partition_id, 0)), 0) FROM memories WHERE memory_id = ?"
+_READERS_BEFORE = "SELECT coalesce(max(iif(delete_time IS NULL, partition_id, 0)), 0) FROM memories WHERE doc = ?"
 _RECORD = """
-  INSERT INTO changes (seq, memory_id, revision, kind, at, partition_before, partition_after) VALUES (?, ?, ?, ?, ?, ?, ?)
+  INSERT INTO changes (seq, memory_id, revision, kind, at, partition_before, partition_after, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _CLAIMANT = "SELECT doc, expires_at FROM memories WHERE owner_user = ? AND external_claim = ?"
 
@@ -158,8 +158,8 @@ class ChangeWriter:
             return None
         for change in work.changes:
             if isinstance(change, Create) and change.request_hash is not None:
-                known = read_by_id(self._connection, change.memory.memory_id)
-                if known is not None and known.memory.owner_user == work.caller.user:
+                known = read_own(self._connection, work.caller.user, change.memory.memory_id)
+                if known is not None:
                     return self._repeat(change, known)
         return None
 
@@ -167,7 +167,7 @@ class ChangeWriter:
         memory = replace(change.memory, embedding_space=change.embedding.space)
         if memory.owner_user != caller.user:
             raise NotOwner("a memory can only be created for oneself")
-        known = read_by_id(self._connection, memory.memory_id)
+        known = read_own(self._connection, memory.owner_user, memory.memory_id)
         if known is not None:
             return self._repeat(change, known)
         return self.insert(memory, change.embedding, text, memory.created_at, change.request_hash)
@@ -178,7 +178,7 @@ class ChangeWriter:
         """Insert a memory whose id is free. Raises ``ExternalIdTaken``, ``QuotaExceeded``, ``SpaceMoved``."""
         embedding = self._placed(embedding)
         self._free_external_id(memory, None)
-        doc = self._record(memory, "CREATED", at)
+        doc = self._record(memory, "CREATED", at, None)
         partition = self.partition_id(partition_key(memory))
         row = memory_to_row(memory, partition, text.size_bytes, request_hash)
         self._connection.execute(_INSERT, (doc, *row))
@@ -190,7 +190,7 @@ class ChangeWriter:
 
     def _repeat(self, change: Create, known: StoredMemory) -> Outcome:
         same = change.request_hash is not None and change.request_hash == known.request_hash
-        if not same or known.memory.owner_user != change.memory.owner_user:
+        if not same:
             raise RequestIdReused("the request id was used before with another request; use a new one")
         return Outcome(known.memory, None)
 
@@ -209,7 +209,7 @@ class ChangeWriter:
             embedding_space=embedding.space,
         )
         self._free_external_id(memory, stored.doc)
-        self._record(memory, "UPDATED", memory.updated_at)
+        self._record(memory, "UPDATED", memory.updated_at, stored.doc)
         partition = self.partition_id(partition_key(memory))
         row = memory_to_row(memory, partition, text.size_bytes, stored.request_hash)
         keep_state(self._connection, stored.doc)
@@ -233,21 +233,21 @@ class ChangeWriter:
     def hide(self, stored: StoredMemory, at: datetime, kind: str) -> Outcome:
         """Delete a memory softly, as a new revision and a change of *kind*."""
         memory = replace(stored.memory, revision=stored.memory.revision + 1, updated_at=at, delete_time=at)
-        self._record(memory, kind, at)
+        self._record(memory, kind, at, stored.doc)
         keep_state(self._connection, stored.doc)
         self._connection.execute(_DELETE, (memory.revision, time_us(at), time_us(at), stored.doc))
         return Outcome(memory, IndexChange(Removal(partition_key(memory), stored.doc), None))
 
     def _undelete(self, caller: Caller, change: Undelete) -> Outcome:
-        stored = read_by_id(self._connection, change.memory_id)
-        if stored is None or stored.memory.owner_user != caller.user or stored.memory.delete_time is None:
+        stored = read_own(self._connection, caller.user, change.memory_id)
+        if stored is None or stored.memory.delete_time is None:
             return Outcome(self._owned(caller, change.memory_id, change.at).memory, None)
         at = max(change.at, stored.memory.updated_at)
         memory = replace(stored.memory, revision=stored.memory.revision + 1, updated_at=at, delete_time=None)
         if memory.expires_at is not None and memory.expires_at <= at:
             raise MemoryNotFound(f"no memory {change.memory_id!r}", memory_id=change.memory_id)
         self._free_external_id(memory, stored.doc)
-        self._record(memory, "UPDATED", at)
+        self._record(memory, "UPDATED", at, stored.doc)
         keep_state(self._connection, stored.doc)
         self._connection.execute(_UNDELETE, (memory.revision, time_us(at), memory.external_id or None, stored.doc))
         text = PreparedText(*read_terms(self._connection, stored.doc), memory.size_bytes)
@@ -260,13 +260,17 @@ class ChangeWriter:
             raise NotOwner(f"only the owner may change memory {memory_id!r}", memory_id=memory_id)
         return stored
 
-    def _record(self, memory: Memory, kind: str, at: datetime) -> int:
-        """Give a change whose row is not written yet its number, with who could read the memory so far and who can from now on."""
+    def _record(self, memory: Memory, kind: str, at: datetime, doc: int | None) -> int:
+        """Give a change whose row is not written yet its number, with who could read the memory so far and who can from now on.
+
+        *doc* None: the row is new, and its number that of the change.
+        """
         self.seq += 1
-        before = self._connection.execute(_READERS_BEFORE, (memory.memory_id,)).get
+        doc = self.seq if doc is None else doc
+        before = self._connection.execute(_READERS_BEFORE, (doc,)).get
         after = 0 if memory.delete_time else self.partition_id(partition_key(memory))
         self._connection.execute(
-            _RECORD, (self.seq, memory.memory_id, memory.revision, kind, time_us(at), before, after)
+            _RECORD, (self.seq, memory.memory_id, memory.revision, kind, time_us(at), before, after, doc)
         )
         return self.seq
 

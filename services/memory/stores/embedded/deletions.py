@@ -8,7 +8,7 @@ from services.memory.domain.deletions import Deleted, DeletionPlan, Survey
 from services.memory.filter.sql import to_sql
 from services.memory.stores.embedded.database import transaction
 from services.memory.stores.embedded.moving import Host
-from services.memory.stores.embedded.rows import LIVE, NEVER, Bindings, Row, last_seq, read_by_id, time_us
+from services.memory.stores.embedded.rows import LIVE, NEVER, Bindings, Row, last_seq, read_own, time_us
 from services.memory.stores.embedded.writer import Ground
 
 _MEANT = f"m.owner_user = :owner AND m.doc > :after AND m.doc <= :until AND {LIVE} AND {{filter}}"
@@ -61,7 +61,7 @@ def _delete(ground: Ground, plan: DeletionPlan, docs: list[int], operation_id: s
     rows: list[Row] = ground.connection.execute(_STILL.format(filter=condition), chosen).fetchall()
     memory_ids: list[str] = [memory_id for (memory_id,) in rows]
     for memory_id in memory_ids:
-        stored = read_by_id(ground.connection, memory_id)
+        stored = read_own(ground.connection, plan.owner, memory_id)
         assert stored is not None  # noqa: S101  # its row was just read
         hidden = ground.changes.hide(stored, max(plan.now, stored.memory.updated_at), "DELETED").index_change
         ground.index_changes.extend([hidden] if hidden else [])

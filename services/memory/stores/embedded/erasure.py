@@ -13,7 +13,7 @@ from services.memory.domain.memory import AccessLevel
 from services.memory.domain.subject_data import BATCH, PAGE, Counts, Progress, SubjectRecord
 from services.memory.stores.embedded.changes import PreparedText, index_entry
 from services.memory.stores.embedded.entry import IndexChange, PartitionKey, Removal, partition_key
-from services.memory.stores.embedded.rows import from_us, read_by_id, read_embedding
+from services.memory.stores.embedded.rows import from_us, read_embedding, read_row
 from services.memory.stores.embedded.terms import read_terms
 from services.memory.stores.embedded.writer import Ground
 from services.mesh.errors import BackendUnavailable
@@ -29,7 +29,7 @@ _EXPORTED = """
     'metadata', json(metadata), 'source', json(source), 'revision', revision), created_at, delete_time
   FROM memories WHERE owner_user = ? AND doc > ? ORDER BY doc LIMIT ?
 """
-_MARK = "INSERT INTO changes (seq, memory_id, revision, kind, at, partition_before, partition_after) VALUES (?, ?, ?, 'ERASED', ?, ?, 0)"
+_MARK = "INSERT INTO changes (seq, memory_id, revision, kind, at, partition_before, partition_after, doc) VALUES (?, ?, ?, 'ERASED', ?, ?, 0, ?)"
 _GIVEN_AWAY = """
   UPDATE memories SET partition_id = ?, owner_user = ?, external_id = '', external_claim = NULL, request_hash = NULL, source = NULL
   WHERE doc = ?
@@ -117,15 +117,15 @@ class _Tally:
 def erase_memories(ground: Ground, owner: str, rows: Sequence[Row], counts: Counter[str]) -> None:
     """Erase the memories of *rows*, those that live being *owner*'s, with all that belongs to them."""
     connection = ground.connection
-    ids = orjson.dumps([row[1] for row in rows]).decode()
-    connection.execute("DELETE FROM changes WHERE memory_id IN (SELECT value FROM json_each(?))", (ids,))
+    docs = orjson.dumps([row[0] for row in rows]).decode()
+    connection.execute("DELETE FROM changes WHERE doc IN (SELECT value FROM json_each(?))", (docs,))
     for row in rows:
         doc, memory_id, revision, partition_id, live, *_, updated_at = row
         counts["revisions"] += _delete_dependent(connection, doc, _DEPENDENT)
         connection.execute("DELETE FROM memories WHERE doc = ?", (doc,))
         if live:  # whoever watches is told that it is gone
             ground.changes.seq += 1
-            connection.execute(_MARK, (ground.changes.seq, memory_id, revision + 1, updated_at, partition_id))
+            connection.execute(_MARK, (ground.changes.seq, memory_id, revision + 1, updated_at, partition_id, doc))
             ground.index_changes.append(IndexChange(Removal(_partition(owner, row), doc), None))
     counts["memories"] += len(rows)
     _take_number(ground)
@@ -134,7 +134,7 @@ def erase_memories(ground: Ground, owner: str, rows: Sequence[Row], counts: Coun
 def _take_number(ground: Ground) -> None:
     """Keep the youngest number of a change taken, although those that had it may be gone."""
     ground.changes.seq += 1
-    ground.connection.execute(_MARK, (ground.changes.seq, "", 0, 0, 0))
+    ground.connection.execute(_MARK, (ground.changes.seq, "", 0, 0, 0, None))
 
 
 def _delete_dependent(connection: apsw.Connection, doc: int, tables: Sequence[str]) -> int:
@@ -149,8 +149,7 @@ def _delete_dependent(connection: apsw.Connection, doc: int, tables: Sequence[st
 def _give_away(ground: Ground, owner: str, row: Row, tally: _Tally) -> None:
     """Give a memory that others may read to an owner whom nobody is, without its past and what else may tell whose it was."""
     doc, connection = row[0], ground.connection
-    stored = read_by_id(connection, row[1])
-    assert stored is not None  # noqa: S101  # its row was just read
+    stored = read_row(connection, doc)
     memory = replace(stored.memory, owner_user=tally.nobody, external_id="", source=None)
     partition = ground.changes.partition_id(partition_key(memory))
     tally.counts["revisions"] += _delete_dependent(connection, doc, ("revisions", "parents"))

@@ -15,7 +15,7 @@ _LIVED = f"""
   WHERE m.doc = ? AND coalesce(c.at, m.created_at) < m.expires_at
 """  # noqa: S608  # built of constants
 _TELL = """
-  INSERT INTO changes (seq, memory_id, revision, kind, at, partition_before, partition_after) VALUES (?, ?, ?, 'EXPIRED', ?, ?, 0)
+  INSERT INTO changes (seq, memory_id, revision, kind, at, partition_before, partition_after, doc) VALUES (?, ?, ?, 'EXPIRED', ?, ?, 0, ?)
 """
 
 
@@ -40,6 +40,7 @@ def _tell(ground: Ground, row: Row) -> None:
     memory = stored.memory
     assert memory.expires_at is not None  # noqa: S101  # the statement asks for it
     ground.changes.seq += 1
-    values = (ground.changes.seq, memory.memory_id, memory.revision, time_us(memory.expires_at), stored.partition_id)
+    at = time_us(memory.expires_at)
+    values = (ground.changes.seq, memory.memory_id, memory.revision, at, stored.partition_id, stored.doc)
     ground.connection.execute(_TELL, values)
     ground.index_changes.append(IndexChange(Removal(partition_key(memory), stored.doc), None))

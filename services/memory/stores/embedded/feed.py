@@ -36,7 +36,7 @@ _CHANGES = f"""
       coalesce(c.partition_before, iif(c.kind = 'CREATED', 0, m.partition_id)) IN visible AS before,
       coalesce(c.partition_after, iif(c.kind = 'DELETED', 0, m.partition_id)) IN visible AS after,
       m.partition_id IN visible AND m.delete_time IS NULL AND (m.expires_at IS NULL OR m.expires_at > :now) AS readable
-    FROM changes c LEFT JOIN memories m USING (memory_id)
+    FROM changes c LEFT JOIN memories m ON m.doc = c.doc
     WHERE c.seq > :after AND c.seq <= :until
   )
   SELECT seq, memory_id, revision, former, at, doc, current, own, before, after, readable FROM seen WHERE before OR after ORDER BY seq

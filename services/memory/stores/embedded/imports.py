@@ -19,7 +19,7 @@ from services.memory.domain.transfer import (
     refusal_of,
 )
 from services.memory.stores.embedded.changes import ChangeWriter, Outcome, PreparedText, check_embedding, prepare_text
-from services.memory.stores.embedded.rows import read_by_id, time_us
+from services.memory.stores.embedded.rows import read_own, time_us
 from services.mesh.caller import Caller
 from services.mesh.errors import MemoryBoxError, ResourceExhausted, Violation
 
@@ -85,10 +85,10 @@ class PreparedImport:
             raise NotOwner("a memory can only be imported for oneself")
         for memory_id in (item.memory.memory_id, item.spare_id):
             memory = replace(item.memory, memory_id=memory_id, embedding_space=item.embedding.space)
-            known = read_by_id(connection, memory_id)
+            known = read_own(connection, self.caller.user, memory_id)
             if known is None:
                 return writer.insert(memory, item.embedding, text, self.chunk.at)
-            if known.memory.owner_user == self.caller.user and known.memory.delete_time is None:
+            if known.memory.delete_time is None:
                 return _already_there(known.memory, memory)
         raise _taken(item.memory.memory_id)
 

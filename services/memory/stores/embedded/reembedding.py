@@ -10,7 +10,7 @@ import apsw
 from services.memory.domain.spaces import Filling, Spaces, Unfilled
 from services.memory.stores.embedded.changes import PreparedText, check_embedding, index_entry
 from services.memory.stores.embedded.entry import IndexChange, Removal, partition_key
-from services.memory.stores.embedded.rows import read_by_id, read_embedding
+from services.memory.stores.embedded.rows import read_embedding, read_row
 from services.memory.stores.embedded.spaces import find_space, write_vector
 from services.memory.stores.embedded.terms import read_terms
 from services.memory.stores.embedded.writer import Ground
@@ -130,8 +130,7 @@ def _fill_one(ground: Ground, filling: Filling) -> bool:
     if state is None or (state[1] or 0) != filling.revision or state[2]:
         return False
     write_vector(connection, doc, filling.revision, filling.embedding)
-    stored = read_by_id(connection, state[0])
-    assert stored is not None  # noqa: S101  # its row was just read
+    stored = read_row(connection, doc)
     if stored.memory.delete_time is None:
         text = PreparedText(*read_terms(connection, doc), stored.memory.size_bytes)
         entry = index_entry(doc, stored.memory, text, read_embedding(connection, doc))

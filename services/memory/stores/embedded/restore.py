@@ -44,7 +44,7 @@ _MARK = "INSERT INTO changes (seq, memory_id, revision, kind, at, partition_befo
 # often as numbers of changes were given.
 _RENUMBER = """
   UPDATE memories AS m SET revision = revision + :gap + 1
-  WHERE NOT EXISTS (SELECT 1 FROM live.memories l WHERE l.memory_id = m.memory_id AND l.revision = m.revision)
+  WHERE NOT EXISTS (SELECT 1 FROM live.memories l WHERE l.doc = m.doc AND l.memory_id = m.memory_id AND l.revision = m.revision)
 """
 _OPERATION_COLUMNS = (
     "operation_id, kind, starter, request_key, state, cancelling, request, cursor, done_count, total_count, note, result, error,"

@@ -9,7 +9,7 @@ import orjson
 
 from services.memory.domain.retention import Cutoffs, Due, RetentionPolicy
 from services.memory.stores.embedded.erasure import CHOSEN, erase_memories
-from services.memory.stores.embedded.rows import read_by_id, time_us
+from services.memory.stores.embedded.rows import read_row, time_us
 from services.memory.stores.embedded.writer import Ground
 
 _STALE = "delete_time IS NULL AND updated_at < ?"
@@ -57,11 +57,10 @@ def _docs(connection: apsw.Connection, condition: str, cutoff: datetime, limit: 
 
 def archive(ground: Ground, docs: Sequence[int], cutoff: datetime, now: datetime) -> int:
     """Hide those of *docs* that are still due."""
-    statement = f"SELECT memory_id FROM memories WHERE {_AMONG} AND {_STALE}"  # noqa: S608  # built of constants
+    statement = f"SELECT doc FROM memories WHERE {_AMONG} AND {_STALE}"  # noqa: S608  # built of constants
     due = list(ground.connection.execute(statement, (orjson.dumps(docs).decode(), time_us(cutoff))))
-    for (memory_id,) in due:
-        stored = read_by_id(ground.connection, memory_id)
-        assert stored is not None  # noqa: S101  # its row was just read
+    for (doc,) in due:
+        stored = read_row(ground.connection, doc)
         hidden = ground.changes.hide(stored, now, "ARCHIVED").index_change
         ground.index_changes.extend([hidden] if hidden else [])
     return len(due)

@@ -52,8 +52,10 @@ _GET = f"""
   SELECT {COLUMNS} FROM (SELECT 1) LEFT JOIN memories m INDEXED BY memories_access ON m.memory_id = :memory_id
   JOIN partitions p ON p.partition_id = coalesce(m.partition_id, 0)
   WHERE min(1, {WAYS}) > (m.delete_time IS NOT NULL) + (coalesce(m.expires_at, {NEVER}) <= :now)
+  ORDER BY m.owner_user = :user DESC, m.doc LIMIT 1
 """  # noqa: S608  # built of constants
-_BY_ID = f"SELECT {COLUMNS} FROM memories m WHERE m.memory_id = ?"  # noqa: S608  # built of constants
+_OWN = f"SELECT {COLUMNS} FROM memories m WHERE m.owner_user = ? AND m.memory_id = ?"  # noqa: S608  # built of constants
+_ROW = f"SELECT {COLUMNS} FROM memories m WHERE m.doc = ?"  # noqa: S608  # built of constants
 _BY_EXTERNAL_ID = f"""
   SELECT {COLUMNS} FROM memories m WHERE m.owner_user = :user AND m.external_claim = :external_id AND {LIVE}
 """  # noqa: S608  # built of constants
@@ -76,7 +78,8 @@ _CHOSEN = f"""
   SELECT m.memory_id, m.doc, m.size_bytes
   FROM json_each(:ids) d LEFT JOIN memories m INDEXED BY memories_access ON m.memory_id = d.value
   JOIN partitions p ON p.partition_id = coalesce(m.partition_id, 0)
-  WHERE min(1, {WAYS}) > (m.delete_time IS NOT NULL) + (coalesce(m.expires_at, {NEVER}) <= :now) ORDER BY d.key
+  WHERE min(1, {WAYS}) > (m.delete_time IS NOT NULL) + (coalesce(m.expires_at, {NEVER}) <= :now)
+  ORDER BY d.key, m.owner_user = :user DESC, m.doc
 """  # noqa: S608  # built of constants
 _MATCHING = (
     f"SELECT m.doc FROM memories m WHERE m.partition_id IN ({VISIBLE_PARTITIONS}) AND {LIVE} AND {VALID} AND {{filter}}"  # noqa: S608
@@ -127,17 +130,26 @@ def access_bindings(caller: Caller, now: datetime) -> Bindings:
 
 
 def read_visible(connection: apsw.Connection, caller: Caller, memory_id: str, now: datetime) -> StoredMemory:
-    """Return one memory that *caller* may see, or raise ``MemoryNotFound``; hidden and absent ids take the same steps."""
+    """Return one memory that *caller* may see, or raise ``MemoryNotFound``; hidden and absent ids take the same steps.
+
+    Of several owners' memories of one id, which only imports make, it is the caller's own, else the oldest.
+    """
     found = connection.execute(_GET, access_bindings(caller, now) | {"memory_id": memory_id}).fetchone()
     if found is None:
         raise MemoryNotFound(f"no memory {memory_id!r}", memory_id=memory_id)
     return row_to_memory(found)
 
 
-def read_by_id(connection: apsw.Connection, memory_id: str) -> StoredMemory | None:
-    """Return the row of *memory_id* whoever owns it, also when deleted or expired: for the writer alone."""
-    found = connection.execute(_BY_ID, (memory_id,)).fetchone()
+def read_own(connection: apsw.Connection, owner: str, memory_id: str) -> StoredMemory | None:
+    """Return *owner*'s row of *memory_id*, also when deleted or expired: for the writer alone. It meets no other owner's row."""
+    found = connection.execute(_OWN, (owner, memory_id)).fetchone()
     return None if found is None else row_to_memory(found)
+
+
+def read_row(connection: apsw.Connection, doc: int) -> StoredMemory:
+    """Return the row *doc*, which there is, also when deleted or expired: for the writer alone."""
+    (found,) = connection.execute(_ROW, (doc,))
+    return row_to_memory(found)
 
 
 def read_external(connection: apsw.Connection, caller: Caller, external_id: str, now: datetime) -> Memory | None:
@@ -188,7 +200,8 @@ def read_batch(
     """Return memories by id, as ``BatchReader.get_many`` says."""
     with transaction(connection):
         bindings = access_bindings(caller, now) | {"ids": orjson.dumps(memory_ids).decode()}
-        visible: list[Row] = connection.execute(_CHOSEN, bindings).fetchall()
+        rows = connection.execute(_CHOSEN, bindings)
+        visible = list({row[0]: row for row in reversed(list(rows))}.values())[::-1]  # the first of each id
         sizes = accumulate(size_bytes for _, _, size_bytes in visible)
         number = max(1, sum(size <= max_bytes for size in sizes))
         docs = [doc for _, doc, _ in visible[:number]]

@@ -304,15 +304,7 @@ CREATE INDEX memories_placed ON memories (partition_id, owner_user, {PLACE.repla
   WHERE delete_time IS NULL
 """
 
-# What will expire and was not told to watchers yet; what had expired at the upgrade is long known.
-_EXPIRIES = """
-CREATE TABLE expiries (
-  doc        INTEGER PRIMARY KEY,
-  expires_at INTEGER NOT NULL
-) STRICT;
-CREATE INDEX expiries_due ON expiries (expires_at);
-INSERT INTO expiries SELECT doc, expires_at FROM memories
-  WHERE delete_time IS NULL AND expires_at > CAST(unixepoch('subsec') * 1000000 AS INTEGER);
+_EXPIRY_TRIGGERS = """
 CREATE TRIGGER expiry_begins AFTER INSERT ON memories WHEN NEW.expires_at IS NOT NULL BEGIN
   INSERT INTO expiries VALUES (NEW.doc, NEW.expires_at);
 END;
@@ -325,6 +317,79 @@ CREATE TRIGGER expiry_ends AFTER DELETE ON memories BEGIN
   DELETE FROM expiries WHERE doc = OLD.doc;
 END;
 """
+# What will expire and was not told to watchers yet; what had expired at the upgrade is long known.
+_EXPIRIES = f"""
+CREATE TABLE expiries (
+  doc        INTEGER PRIMARY KEY,
+  expires_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX expiries_due ON expiries (expires_at);
+INSERT INTO expiries SELECT doc, expires_at FROM memories
+  WHERE delete_time IS NULL AND expires_at > CAST(unixepoch('subsec') * 1000000 AS INTEGER);
+{_EXPIRY_TRIGGERS}
+"""  # noqa: S608  # built of constants
+
+# An id is unique among its owner's memories alone, so that an import that keeps its ids never meets anyone else's; changes name their
+# row. memories_owned is gone: memories_of_owner serves what it did.
+_IDENTITY = f"""
+ALTER TABLE changes ADD COLUMN doc INTEGER;
+UPDATE changes SET doc = (SELECT m.doc FROM memories m WHERE m.memory_id = changes.memory_id);
+CREATE TABLE memories_by_owner (
+  doc             INTEGER PRIMARY KEY,
+  memory_id       TEXT NOT NULL,
+  partition_id    INTEGER NOT NULL,
+  revision        INTEGER NOT NULL,
+  size_bytes      INTEGER NOT NULL,
+  created_at      INTEGER NOT NULL,
+  updated_at      INTEGER NOT NULL,
+  event_time      INTEGER,
+  valid_from      INTEGER,
+  valid_until     INTEGER,
+  expires_at      INTEGER,
+  delete_time     INTEGER,
+  owner_user      TEXT NOT NULL,
+  access_level    TEXT NOT NULL,
+  reader_roles    TEXT NOT NULL,
+  bucket          TEXT NOT NULL,
+  external_id     TEXT NOT NULL,
+  external_claim  TEXT,
+  superseded_by   TEXT NOT NULL,
+  content_type    TEXT NOT NULL,
+  embedding_space TEXT NOT NULL,
+  request_hash    BLOB,
+  tags            TEXT NOT NULL,
+  source          TEXT,
+  metadata        TEXT NOT NULL,
+  content         TEXT NOT NULL
+) STRICT;
+INSERT INTO memories_by_owner SELECT * FROM memories ORDER BY doc;
+DROP TABLE memories;
+ALTER TABLE memories_by_owner RENAME TO memories;
+CREATE UNIQUE INDEX memories_identity ON memories (owner_user, memory_id);
+CREATE INDEX memories_access ON memories (memory_id, partition_id, delete_time, expires_at);
+CREATE INDEX memories_listed ON memories
+  (partition_id, created_at DESC, memory_id DESC, bucket, expires_at, valid_from, valid_until, size_bytes) WHERE delete_time IS NULL;
+CREATE UNIQUE INDEX memories_claimed ON memories (owner_user, external_claim) WHERE external_claim IS NOT NULL;
+CREATE INDEX memories_of_owner ON memories (owner_user);
+CREATE INDEX memories_superseded ON memories (superseded_by) WHERE superseded_by <> '';
+CREATE INDEX memories_bounded ON memories (partition_id, valid_until, valid_from)
+  WHERE valid_from IS NOT NULL OR valid_until IS NOT NULL;
+{_PLACES};
+CREATE TRIGGER memory_usage_grows AFTER INSERT ON memories BEGIN
+  INSERT INTO owner_usage VALUES (NEW.owner_user, 1, octet_length(NEW.content) + octet_length(NEW.metadata))
+    ON CONFLICT (owner_user) DO UPDATE SET
+      memory_count = memory_count + 1, content_bytes = content_bytes + excluded.content_bytes;
+END;
+CREATE TRIGGER memory_usage_shrinks AFTER DELETE ON memories BEGIN
+  UPDATE owner_usage SET memory_count = memory_count - 1,
+    content_bytes = content_bytes - octet_length(OLD.content) - octet_length(OLD.metadata) WHERE owner_user = OLD.owner_user;
+END;
+CREATE TRIGGER memory_usage_changes AFTER UPDATE OF content, metadata ON memories BEGIN
+  UPDATE owner_usage SET content_bytes = content_bytes + octet_length(NEW.content) + octet_length(NEW.metadata)
+    - octet_length(OLD.content) - octet_length(OLD.metadata) WHERE owner_user = OLD.owner_user;
+END;
+{_EXPIRY_TRIGGERS}
+"""  # noqa: S608  # built of constants
 
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
@@ -337,4 +402,5 @@ MIGRATIONS: tuple[str, ...] = (
     _SPACES,
     _PLACES,
     _EXPIRIES,
+    _IDENTITY,
 )  # migration n is the n-th

@@ -191,6 +191,8 @@ class MemoryServiceServicer(object):
     def GetMemory(self, request, context):
         """Returns one memory. Safe to retry.
 
+        Ids that the server makes are unique; imports may bring one to several owners. Then the caller's own memory is meant, else the oldest that they
+        may see.
         Fails with NOT_FOUND (`MEMORY_NOT_FOUND`) when the caller may see no such memory, also when another owner has one: existence
         is not disclosed.
         """
@@ -372,9 +374,10 @@ class MemoryServiceServicer(object):
         same stream again, under the same `import_id`, goes on after the last item that is durable.
 
         An item keeps its `memory_id`, times, `revision` and `superseded_by`, and its vector if that is one of the active space; else a new
-        vector is made. What is left out is set as in a create. An id that is not free gives way to a new one, unless the caller's own
-        memory has it: if that is the same, nothing is to be done, else the item fails with ALREADY_EXISTS (`MEMORY_ID_TAKEN`). Items fail one by one,
-        as in CreateMemory; what is kept is never changed by an import.
+        vector is made. What is left out is set as in a create. An id is unique among its owner's memories: where the caller's own
+        memory has it, nothing is to be done if that is the same, else the item fails with ALREADY_EXISTS (`MEMORY_ID_TAKEN`); where a deleted one of theirs
+        has it, the item gets a new id. What others have makes no difference. Items fail one by one, as in CreateMemory; what is kept is never changed
+        by an import.
 
         Fails as a whole with INVALID_ARGUMENT (the configuration, or a message that is none), ABORTED (`IMPORT_CONFLICT`: another stream of the same
         import), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`) and DEADLINE_EXCEEDED after 15 minutes; what was durable stays, and counts.

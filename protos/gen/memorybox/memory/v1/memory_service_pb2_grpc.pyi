@@ -54,6 +54,8 @@ class MemoryServiceStub:
     GetMemory: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.GetMemoryRequest, _memory_service_pb2.GetMemoryResponse]
     """Returns one memory. Safe to retry.
 
+    Ids that the server makes are unique; imports may bring one to several owners. Then the caller's own memory is meant, else the oldest that they
+    may see.
     Fails with NOT_FOUND (`MEMORY_NOT_FOUND`) when the caller may see no such memory, also when another owner has one: existence
     is not disclosed.
     """
@@ -161,9 +163,10 @@ class MemoryServiceStub:
     same stream again, under the same `import_id`, goes on after the last item that is durable.
 
     An item keeps its `memory_id`, times, `revision` and `superseded_by`, and its vector if that is one of the active space; else a new
-    vector is made. What is left out is set as in a create. An id that is not free gives way to a new one, unless the caller's own
-    memory has it: if that is the same, nothing is to be done, else the item fails with ALREADY_EXISTS (`MEMORY_ID_TAKEN`). Items fail one by one,
-    as in CreateMemory; what is kept is never changed by an import.
+    vector is made. What is left out is set as in a create. An id is unique among its owner's memories: where the caller's own
+    memory has it, nothing is to be done if that is the same, else the item fails with ALREADY_EXISTS (`MEMORY_ID_TAKEN`); where a deleted one of theirs
+    has it, the item gets a new id. What others have makes no difference. Items fail one by one, as in CreateMemory; what is kept is never changed
+    by an import.
 
     Fails as a whole with INVALID_ARGUMENT (the configuration, or a message that is none), ABORTED (`IMPORT_CONFLICT`: another stream of the same
     import), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`) and DEADLINE_EXCEEDED after 15 minutes; what was durable stays, and counts.
@@ -218,6 +221,8 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     GetMemory: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.GetMemoryRequest, _memory_service_pb2.GetMemoryResponse]  # type: ignore[assignment]
     """Returns one memory. Safe to retry.
 
+    Ids that the server makes are unique; imports may bring one to several owners. Then the caller's own memory is meant, else the oldest that they
+    may see.
     Fails with NOT_FOUND (`MEMORY_NOT_FOUND`) when the caller may see no such memory, also when another owner has one: existence
     is not disclosed.
     """
@@ -325,9 +330,10 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     same stream again, under the same `import_id`, goes on after the last item that is durable.
 
     An item keeps its `memory_id`, times, `revision` and `superseded_by`, and its vector if that is one of the active space; else a new
-    vector is made. What is left out is set as in a create. An id that is not free gives way to a new one, unless the caller's own
-    memory has it: if that is the same, nothing is to be done, else the item fails with ALREADY_EXISTS (`MEMORY_ID_TAKEN`). Items fail one by one,
-    as in CreateMemory; what is kept is never changed by an import.
+    vector is made. What is left out is set as in a create. An id is unique among its owner's memories: where the caller's own
+    memory has it, nothing is to be done if that is the same, else the item fails with ALREADY_EXISTS (`MEMORY_ID_TAKEN`); where a deleted one of theirs
+    has it, the item gets a new id. What others have makes no difference. Items fail one by one, as in CreateMemory; what is kept is never changed
+    by an import.
 
     Fails as a whole with INVALID_ARGUMENT (the configuration, or a message that is none), ABORTED (`IMPORT_CONFLICT`: another stream of the same
     import), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`) and DEADLINE_EXCEEDED after 15 minutes; what was durable stays, and counts.
@@ -397,6 +403,8 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_memory_service_pb2.GetMemoryResponse, _abc.Awaitable[_memory_service_pb2.GetMemoryResponse]]:
         """Returns one memory. Safe to retry.
 
+        Ids that the server makes are unique; imports may bring one to several owners. Then the caller's own memory is meant, else the oldest that they
+        may see.
         Fails with NOT_FOUND (`MEMORY_NOT_FOUND`) when the caller may see no such memory, also when another owner has one: existence
         is not disclosed.
         """
@@ -612,9 +620,10 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         same stream again, under the same `import_id`, goes on after the last item that is durable.
 
         An item keeps its `memory_id`, times, `revision` and `superseded_by`, and its vector if that is one of the active space; else a new
-        vector is made. What is left out is set as in a create. An id that is not free gives way to a new one, unless the caller's own
-        memory has it: if that is the same, nothing is to be done, else the item fails with ALREADY_EXISTS (`MEMORY_ID_TAKEN`). Items fail one by one,
-        as in CreateMemory; what is kept is never changed by an import.
+        vector is made. What is left out is set as in a create. An id is unique among its owner's memories: where the caller's own
+        memory has it, nothing is to be done if that is the same, else the item fails with ALREADY_EXISTS (`MEMORY_ID_TAKEN`); where a deleted one of theirs
+        has it, the item gets a new id. What others have makes no difference. Items fail one by one, as in CreateMemory; what is kept is never changed
+        by an import.
 
         Fails as a whole with INVALID_ARGUMENT (the configuration, or a message that is none), ABORTED (`IMPORT_CONFLICT`: another stream of the same
         import), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`) and DEADLINE_EXCEEDED after 15 minutes; what was durable stays, and counts.
