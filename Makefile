@@ -20,8 +20,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 # Every bench; the corpus is their input, and calibrating the threshold is done when the model changes.
 BENCH ?= $(filter-out __init__ corpus embedding_threshold,$(basename $(notdir $(wildcard bench/*.py))))
 
+# What `make fuzz` runs.
+FUZZ = $(wildcard tests/unit/gateway/*_fuzz.py tests/unit/gateway/*/*fuzz.py tests/integration/*_fuzz.py)
+MINUTES ?= 5
+
 .DEFAULT_GOAL := help
-.PHONY: help up venv dev test test-slow e2e check fix gen bench lock clean
+.PHONY: help up venv dev test test-slow fuzz e2e check fix gen bench lock clean
 
 help: ## Show these words.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +44,10 @@ test: dev ## Run every test but the slow ones. ARGS="-k word" picks.
 
 test-slow: dev ## Run the slow tests: crash points, load, long timing.
 	@$(PYTEST) -q -m "slow and not live" $(ARGS)
+
+fuzz: dev ## Fuzz the gateway for a while, each round with new examples. MINUTES=10
+	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while [ $$(date +%s) -lt $$end ]; do \
+		FUZZ_FACTOR=20 $(PYTEST) -q -p no:cacheprovider --timeout 1200 --hypothesis-seed=$$(date +%s) $(FUZZ) || exit 1; done
 
 e2e: dev ## Run the tests that start a whole mesh, the slow ones too.
 	@$(PYTEST) -q -m "not live" tests/e2e $(ARGS)

@@ -4,6 +4,7 @@ import ipaddress
 import math
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -190,8 +191,10 @@ def safe_pattern(text: str) -> re.Pattern[str] | None:
     if re.search(r"\\[1-9pPCQ]|\(\?(?:[=!]|<[=!]|P=|\(|[a-zA-Z]*U)", text) or _repeats_repeats(text):
         return None
     try:
-        return re.compile(re.sub(r"(\\.)|(\[\^?\]?(?:\\.|[^\]\\])*\])|\$", _end_of_text, text, flags=re.DOTALL))
-    except (re.error, RecursionError, OverflowError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # of what Python will read otherwise one day
+            return re.compile(re.sub(r"(\\.)|(\[\^?\]?(?:\\.|[^\]\\])*\])|\$", _end_of_text, text, flags=re.DOTALL))
+    except (re.error, FutureWarning, RecursionError, OverflowError):
         return None
 
 

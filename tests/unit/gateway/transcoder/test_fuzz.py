@@ -5,13 +5,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from services.gateway.transcoder import HttpError, Options, Transcoder
 from services.gateway.transcoder.metadata import check_headers, request_metadata, timeout_s
 from services.gateway.transcoder.negotiation import check_json, stream_type
+from tests.support.fuzzing import examples
 from tests.support.transcoder_contract import KINDS, compile_protos, message_class
 
 API = """
@@ -100,7 +101,7 @@ def refusal_of(read: Callable[[], Any]) -> HttpError | None:
     return None
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.sampled_from(["GET", "PUT", "PATCH", "HEAD", "OPTIONS", "POST", "get"]), PATHS, QUERIES, BODIES, HEADERS)
 def test_requests_are_read_or_refused(method: str, path: str, query: str, body: bytes, headers: dict[str, str]) -> None:
     def read() -> Any:
@@ -119,7 +120,7 @@ def test_requests_are_read_or_refused(method: str, path: str, query: str, body: 
         assert refused.response().body is not None or refused.http_status == 204
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(HEADER)
 def test_negotiation_headers_are_read_or_refused(text: str) -> None:
     for negotiate in (stream_type, lambda value: check_json(value, streaming=True)):
