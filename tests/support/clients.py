@@ -117,7 +117,9 @@ class Deployment:
         return (("authorization", f"Bearer {self.token(audience, user, roles, key)}"),)
 
     @asynccontextmanager
-    async def serving(self, name: str, build: Callable[[Mesh], Service], **changes: str) -> AsyncIterator[Running]:
+    async def serving(
+        self, name: str, build: Callable[[Mesh], Service | Awaitable[Service]], **changes: str
+    ) -> AsyncIterator[Running]:
         """Serve what *build* makes as service *name*."""
         settings = self.settings(**changes)
         telemetry = Telemetry(name, settings)
@@ -126,7 +128,8 @@ class Deployment:
             mesh = Mesh(name, settings, telemetry, stack)
 
             async def wire(mesh: Mesh) -> Service:
-                return build(mesh)
+                made = build(mesh)
+                return made if isinstance(made, Service) else await made
 
             server, probe = await start(mesh, wire)
             stack.push_async_callback(server.stop, None)
