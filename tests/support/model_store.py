@@ -93,14 +93,14 @@ class ModelMemoryStore:
         """Nothing to give back."""
 
     async def apply(self, work: UnitOfWork) -> tuple[Memory, ...]:
-        before = dict(self.records), dict(self.former), self.seq
+        before = dict(self.records), dict(self.former), self.seq, self.spaces.shown
         repeated = self._repetition(work)
         if repeated is not None:
             return (repeated,)
         try:
             return tuple(self.change(work.caller, change) for change in work.changes)
         except MemoryBoxError:
-            self.records, self.former, self.seq = before
+            self.records, self.former, self.seq, self.spaces.shown = before
             raise
         finally:
             self.feed.settle()
