@@ -13,6 +13,7 @@ from services.analyst.domain.audit import touch
 from services.analyst.domain.ports import KeptModel, LoadedModel, ModelStore
 from services.analyst.domain.semantic_model import Finding, Parsed, SemanticModel, Severity, parse
 from services.analyst.domain.semantic_model.validation import check_verified_queries
+from services.analyst.domain.validating import located
 from services.mesh.caller import Caller
 from services.mesh.errors import Conflict, InvalidInput, NotFound, PermissionDenied, Violation
 
@@ -137,6 +138,7 @@ class SemanticModels:
             findings += await asyncio.to_thread(self._check_against_data, loaded)
         elif parsed.model is not None:
             findings += await asyncio.to_thread(check_verified_queries, parsed.model)
+        findings = await asyncio.to_thread(located, findings, yaml)
         return sorted(findings, key=lambda finding: (finding.line, finding.column))
 
     def _next(self, caller: Caller, wanted: Wanted, present: KeptModel | None, model: SemanticModel) -> KeptModel:
