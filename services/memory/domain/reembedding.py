@@ -16,7 +16,8 @@ from services.mesh.errors import FailedPrecondition, InvalidInput, Violation
 REEMBED = "Reembed"
 STEP_S = 1.0  # after which progress is told
 BATCH_TEXTS = 16  # of one request, and of one commit: some 3 ms in which writes wait
-# At once. The embedding service gives each request its turn, so a caller's query waits for one text of each of these.
+# At once, of a re-embedding that need not rest. The embedding service gives each request its turn, so a caller's query waits for one
+# text of each of these.
 REQUESTS = 8
 ROUND_BYTES = 256 << 10
 SWEEP = 200  # vectors dropped in one commit: some 10 ms in which writes wait
@@ -64,7 +65,10 @@ class Reembedding:
 
 
 class ReembeddingKind:
-    """How it is done: in small batches, resting between them, so that at most *share* of the time is spent embedding."""
+    """How it is done: in small rounds, resting between them, so that at most *share* of the time is spent embedding.
+
+    What a round does at once grows with the square of *share*: searches feel how much more than how often.
+    """
 
     name = REEMBED
 
@@ -78,6 +82,7 @@ class ReembeddingKind:
         self._spaces = spaces
         self._models = models
         self._rests = 1.0 / share - 1.0
+        self._texts = max(1, round(REQUESTS * share * share)) * BATCH_TEXTS  # of one round
         self._sleep = sleep
 
     async def step(self, operation: Operation) -> Step:
@@ -114,7 +119,7 @@ class ReembeddingKind:
     async def _fill(self, progress: Progress) -> Step:
         until = time.monotonic() + STEP_S
         while time.monotonic() < until:
-            rows = await self._spaces.unfilled(progress.space, progress.position, REQUESTS * BATCH_TEXTS, ROUND_BYTES)
+            rows = await self._spaces.unfilled(progress.space, progress.position, self._texts, ROUND_BYTES)
             if rows:
                 await self._fill_round(progress.space, rows)
                 progress = replace(progress, position=rows[-1].number)
