@@ -59,4 +59,5 @@ def reachable(bind: str) -> str:
 def public_url(environ: Mapping[str, str]) -> str:
     """Return where the gateway of this machine's mesh answers."""
     mesh = load(MeshSettings, environ)
-    return f"http://{reachable(mesh.bind)}:{mesh.http_port}"
+    scheme = "https" if environ.get("MEMORYBOX_GATEWAY_TLS_CERT") else "http"
+    return f"{scheme}://{reachable(mesh.bind)}:{mesh.http_port}"

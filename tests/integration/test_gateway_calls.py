@@ -422,6 +422,7 @@ async def test_listed_origins_may_call_from_browsers(upstream: FakeUpstream) -> 
         foreign = await edge.ask("OPTIONS", "/v1/memories", [("Origin", "https://evil.example"), *asking[2:]])
         answer = await edge.ask("GET", "/v1/memories", cross)
         miss = await edge.ask("GET", "/nowhere", cross)
+        asked = await edge.ask("OPTIONS", "/nowhere", asking)
 
     assert preflight.status == 204
     assert preflight.headers["Access-Control-Allow-Origin"] == origin
@@ -432,4 +433,5 @@ async def test_listed_origins_may_call_from_browsers(upstream: FakeUpstream) -> 
     assert answer.status == 200
     assert answer.headers["Access-Control-Allow-Origin"] == origin
     assert miss.headers["Access-Control-Allow-Origin"] == origin
+    assert (asked.status, asked.headers["Access-Control-Allow-Methods"]) == (204, "POST")
     assert "Origin" in answer.headers["Vary"]

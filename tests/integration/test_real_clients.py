@@ -52,7 +52,7 @@ const socketed = () => new Promise((resolve) => {
   const seen = {};
   for (const [name, ask] of Object.entries({
     get: async () => (await (await fetch(api + "/v1/memories/m1", options)).json()).content,
-    missing: async () => { const answer = await fetch(api + "/v1/nowhere"); return [answer.status, (await answer.json()).code]; },
+    missing: async () => { const answer = await fetch(api + "/v1/nowhere", options); return [answer.status, (await answer.json()).code]; },
     streamed, sourced, socketed,
   })) {
     try { seen[name] = await ask(); } catch (error) { seen[name] = String(error); }

@@ -73,7 +73,7 @@ class Recorder:
         """Record what happens in the block; spans begun in it are children of the request's. A *probe* has no trace."""
         method = request.method if request.method in KNOWN_METHODS else OTHER_METHOD
         span = trace.INVALID_SPAN if probe else self._span(request, method)
-        labels = {"http.request.method": method, "url.scheme": "http"}
+        labels = {"http.request.method": method, "url.scheme": request.scheme}
         self._active.add(1, labels)
         with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
             carrier = trace_headers()
@@ -89,7 +89,7 @@ class Recorder:
     def _span(self, request: web.BaseRequest, method: str) -> Span:
         attributes = {
             "http.request.method": method,
-            "url.scheme": "http",
+            "url.scheme": request.scheme,
             "network.protocol.version": f"{request.version.major}.{request.version.minor}",
         }
         # Of several traceparent headers none counts, and baggage is dropped: only these two names are read.

@@ -249,9 +249,10 @@ class Front:
         try:
             request[BEHIND].transcoder.match("OPTIONS", request.rel_url.raw_path)
         except HttpError as error:
-            if error.http_status != web.HTTPNoContent.status_code:
+            if error.http_status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND}:
                 raise
-            allow = dict(error.headers).get("Allow", "")
+            # A page may ask for what is not there, so that it can read that it is not.
+            allow = dict(error.headers).get("Allow", request.headers["Access-Control-Request-Method"])
             return web.Response(status=204, headers=self._cors.preflight(request.headers, allow.split(", ")))
         return web.Response(status=204, headers=self._cors.preflight(request.headers, ["OPTIONS"]))
 

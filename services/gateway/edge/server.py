@@ -60,7 +60,13 @@ class PublicServer:
             raise RuntimeError("a runner that is set up has a server")
         factory = connections(self._runner.server, self._limits)
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(factory, sock=listening.dup(), backlog=BACKLOG, ssl=context)
+        self._listener = await loop.create_server(
+            factory,
+            sock=listening.dup(),
+            backlog=BACKLOG,
+            ssl=context,
+            ssl_handshake_timeout=self._limits.header_s if context is not None else None,
+        )
 
     @property
     def port(self) -> int:
