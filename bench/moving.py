@@ -48,7 +48,7 @@ class NoEmbedder:
     def __init__(self, dimension: int) -> None:
         self._space = EmbeddingSpace(f"bench@1/{dimension}/none/none", dimension, 0.5)
 
-    async def spaces(self) -> Sequence[EmbeddingSpace]:
+    async def spaces(self, *, fresh: bool = False) -> Sequence[EmbeddingSpace]:
         """Return the one space."""
         return (self._space,)
 

@@ -21,7 +21,7 @@ from services.memory.backends.embedding_service import (
     RETRYABLE,
     EmbeddingServiceModels,
 )
-from services.memory.domain.ports import EmbeddingSpace, EmbeddingUnavailable, InputKind
+from services.memory.domain.ports import EmbeddingSpace, EmbeddingUnavailable, InputKind, SpaceNotServed
 from services.mesh.errors import InvalidInput, ResourceExhausted, Violation
 from services.mesh.interceptors import caller
 from services.mesh.server import Registration, Service
@@ -161,6 +161,18 @@ async def test_spaces_are_asked_for_once(pair: tuple[EmbeddingServiceModels, Scr
 
     assert [await made.spaces() for _ in range(3)] == [(SPACE,)] * 3
     assert scripted.listings == 1
+    await made.spaces(fresh=True)
+    assert scripted.listings == 2
+
+
+async def test_space_that_is_not_served_is_named_as_such(pair: tuple[EmbeddingServiceModels, Scripted]) -> None:
+    made, scripted = pair
+    scripted.error = InvalidInput(
+        "space 'x' is not served", violations=[Violation("space", "must be a served space: y")]
+    )
+
+    with pytest.raises(SpaceNotServed, match="must be a served space: y"):
+        await made.embed(["tea"], InputKind.DOCUMENT, "x")
 
 
 async def test_service_without_a_model_is_unavailable(pair: tuple[EmbeddingServiceModels, Scripted]) -> None:

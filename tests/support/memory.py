@@ -43,7 +43,7 @@ class FakeEmbedder:
         self._check()
         return self.served[0]
 
-    async def spaces(self) -> Sequence[EmbeddingSpace]:
+    async def spaces(self, *, fresh: bool = False) -> Sequence[EmbeddingSpace]:
         """Return all spaces."""
         self._check()
         return tuple(self.served)

@@ -43,9 +43,9 @@ class EmbeddingServiceModels:
         self._spaces: tuple[EmbeddingSpace, ...] = ()
         self._spaces_until = 0.0
 
-    async def spaces(self) -> Sequence[EmbeddingSpace]:
-        """Return the spaces, asked for at most once a minute."""
-        if not self._spaces or time.monotonic() > self._spaces_until:
+    async def spaces(self, *, fresh: bool = False) -> Sequence[EmbeddingSpace]:
+        """Return the spaces, asked for at most once a minute but for *fresh*."""
+        if fresh or not self._spaces or time.monotonic() > self._spaces_until:
             try:
                 response = await self._stub.ListEmbeddingModels(pb.ListEmbeddingModelsRequest(), timeout=BASE_TIMEOUT_S)
             except grpc.aio.AioRpcError as error:

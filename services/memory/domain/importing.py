@@ -235,7 +235,7 @@ def _joined(own: Embedding | None, made: Embedding | None) -> Embedding:
     embedding = own or made
     assert embedding is not None  # noqa: S101  # made where there is no own
     if own is not None and made is not None and made.space == own.space:
-        return replace(own, parts=made.parts)
+        return replace(own, parts=made.parts, twin=made.twin)
     return embedding
 
 

@@ -293,8 +293,11 @@ class Embedder(Protocol):
 class EmbeddingModels(Protocol):
     """Turns texts into vectors of any space that there is a model of; implemented over the embedding service."""
 
-    async def spaces(self) -> Sequence[EmbeddingSpace]:
-        """Return all spaces, the one meant for new vectors first, perhaps as it was a minute ago. Raises ``EmbeddingUnavailable``."""
+    async def spaces(self, *, fresh: bool = False) -> Sequence[EmbeddingSpace]:
+        """Return all spaces, the one meant for new vectors first, perhaps, but for *fresh*, as it was a minute ago.
+
+        Raises ``EmbeddingUnavailable``.
+        """
         ...
 
     async def embed(

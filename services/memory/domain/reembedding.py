@@ -55,7 +55,7 @@ class Reembedding:
         Raises ``InvalidInput`` for a space that is not served, ``OperationRunning`` while another one is under way.
         """
         try:
-            find_space(await self._models.spaces(), space)
+            find_space(await self._models.spaces(fresh=True), space)
         except EmbeddingUnavailable:
             pass  # the operation waits for it
         except SpaceNotServed as fault:
@@ -107,7 +107,7 @@ class ReembeddingKind:
         return Step(cursor, operation.done_count, operation.total_count) if dropped else None
 
     async def _begin(self, wanted: str) -> Step:
-        space = find_space(await self._models.spaces(), wanted).name
+        space = find_space(await self._models.spaces(fresh=True), wanted).name
         former = (await self._spaces.current()).active
         lacking, total = await self._spaces.count_unfilled(space)
         progress = Progress(space, former)
