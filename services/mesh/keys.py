@@ -9,7 +9,7 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -54,6 +54,14 @@ class Grant:
     roles: tuple[str, ...] = ()
     audiences: tuple[str, ...] = ()
     rpcs: tuple[str, ...] = ()
+
+    def widened(self, other: "Grant") -> "Grant":
+        """Return this grant with the audiences and RPCs of *other* as well; users and roles stay."""
+        return replace(
+            self,
+            audiences=tuple(dict.fromkeys((*self.audiences, *other.audiences))),
+            rpcs=tuple(dict.fromkeys((*self.rpcs, *other.rpcs))),
+        )
 
     def allows_rpc(self, method: str) -> bool:
         """Say whether *method* is granted."""
@@ -169,12 +177,25 @@ class KeyFolder:
         return tuple(chosen)
 
     def ensure(self, wanted: Iterable[tuple[str, str, Grant]]) -> None:
-        """Make the folder and each of the *wanted* keys (name, kind, grant) of which there is no active one; so a revoked one is renewed."""
+        """Make the folder and each of the *wanted* keys (name, kind, grant) of which there is no active one; so a revoked one is renewed.
+
+        An active one that an earlier version made is granted what it lacks of audiences and RPCs.
+        """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        present = {key.name for key in self.read().keys if key.revoked_at is None} if self._path.exists() else set()
+        present = [key for key in self.read().keys if key.revoked_at is None] if self._path.exists() else []
         for name, kind, grant in wanted:
-            if name not in present:
+            own = [key for key in present if key.name == name]
+            if not own:
                 self.issue(name, kind, grant)
+            self._widen({key.kid: key.grant.widened(grant) for key in own if key.kind == kind})
+
+    def _widen(self, grants: Mapping[str, Grant]) -> None:
+        """Give keys other grants, by their ids, if they have not got them."""
+        if all(key.grant == grants.get(key.kid, key.grant) for key in self.read().keys):
+            return
+        with self._changing() as registry:
+            keys = (replace(key, grant=grants.get(key.kid, key.grant)) for key in registry.keys)
+            self._write(replace(registry, keys=tuple(keys)))
 
     @contextmanager
     def _changing(self) -> Iterator[Registry]:

@@ -65,6 +65,7 @@ class SubjectData:
         counts = await self._store.erase(owner)
         if self._tables is not None and tables:
             await self._tables.drop(tables)
+            await self._tables.scrub()
         return {**counts, "tables": len(tables)}
 
     async def anonymize(self, owner: str) -> Counts:
@@ -75,6 +76,7 @@ class SubjectData:
         counts = await self._store.anonymize(owner, nobody)
         if self._tables is not None and tables:
             await self._tables.rename_owner(owner, nobody)
+            await self._tables.scrub()
         return {**counts, "tables": len(tables)}
 
     def _own_tables(self, owner: str) -> list[str]:

@@ -116,9 +116,13 @@ class TableStore(Protocol):
         ...
 
     async def drop(self, names: Iterable[str]) -> None:
-        """Drop tables; their bytes leave the disk."""
+        """Drop tables."""
         ...
 
     async def rename_owner(self, owner_user: str, to: str) -> None:
         """Give the tables of *owner_user* another owner."""
+        ...
+
+    async def scrub(self) -> None:
+        """Remove the bytes of what was dropped or renamed from the disk."""
         ...

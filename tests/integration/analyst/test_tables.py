@@ -27,7 +27,7 @@ def zipped(*files: tuple[str, bytes]) -> bytes:
 
 def parquet(folder: Path) -> bytes:
     path = folder / "x.parquet"
-    duckdb.sql("SELECT 1 AS a, 'x' AS b").write_parquet(str(path))
+    duckdb.execute(f"COPY (SELECT 1 AS a, 'x' AS b) TO '{path}' (FORMAT parquet)")
     return path.read_bytes()
 
 

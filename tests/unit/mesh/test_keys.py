@@ -135,6 +135,18 @@ def test_ensure_makes_what_is_missing_and_leaves_the_rest(folder: KeyFolder) -> 
     assert [key.name for key in second.keys] == ["gateway", "cli"]
 
 
+def test_ensure_grants_an_earlier_versions_key_what_it_lacks(folder: KeyFolder) -> None:
+    """Else a service that a new version brings could not be called in an old deployment."""
+    folder.ensure([("gateway", "gateway", Grant(users=("*",), audiences=("memory",), rpcs=("/a.A/*",)))])
+    first = folder.read().active("gateway")
+
+    folder.ensure([("gateway", "gateway", Grant(users=("eve",), audiences=("analyst",), rpcs=("/a.A/*", "/b.B/*")))])
+
+    widened = folder.read().active("gateway")
+    assert (widened.kid, widened.public) == (first.kid, first.public)
+    assert widened.grant == Grant(users=("*",), audiences=("memory", "analyst"), rpcs=("/a.A/*", "/b.B/*"))
+
+
 def test_ensure_renews_what_was_revoked(folder: KeyFolder) -> None:
     """Else revoking a key that the mesh itself uses would end the deployment."""
     folder.ensure([("gateway", "gateway", Grant())])
