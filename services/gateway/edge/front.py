@@ -16,7 +16,7 @@ from services.gateway.edge.auth import Authenticator
 from services.gateway.edge.connection import EdgeConnection
 from services.gateway.edge.cors import Cors
 from services.gateway.edge.exchange import CLIENT_GONE, EXCHANGE, Exchange, Recorder
-from services.gateway.edge.forwarded import Origin, Proxies
+from services.gateway.edge.forwarded import Proxies
 from services.gateway.edge.headers import secure
 from services.gateway.edge.limits import BodyPace, InFlight, paced_body
 from services.gateway.edge.pages import PROBES, Page, Pages
@@ -188,16 +188,16 @@ class Front:
         if page is not None:
             exchange.route = request.rel_url.raw_path
             return _page(request, page)
-        origin = self._proxies.origin(request)
-        self._count(request, self._rates.take_address(origin.client))
+        if self._rates.count_addresses:
+            self._count(request, self._rates.take_address(self._proxies.origin(request).client))
         with self.in_flight.one():
             if self._cors.is_preflight(request.method, request.headers):
                 return self._preflight(request)
             match = behind.transcoder.match_request(request)
             exchange.route = match.route.template
-            return await self._call(request, exchange, match, origin)
+            return await self._call(request, exchange, match)
 
-    async def _call(self, request: web.Request, exchange: Exchange, match: Match, origin: Origin) -> web.StreamResponse:
+    async def _call(self, request: web.Request, exchange: Exchange, match: Match) -> web.StreamResponse:
         behind = request[BEHIND]
         any_type = match.plan.reader.takes_http_body or behind.forms
         arrived = arrival(request, takes_any_type=any_type, opens_socket=match.socket)
@@ -211,12 +211,16 @@ class Front:
                 request,
                 CallContext(
                     channels=behind.channels,
-                    metadata=[] if behind.meshed else [*_trace_metadata(exchange), *origin.metadata()],
+                    metadata=[] if behind.meshed else self._told_upstream(request, exchange),
                     match=match,
                     request_id=exchange.trace_id,
                     slot=self._slots.one,
                 ),
             )
+
+    def _told_upstream(self, request: web.Request, exchange: Exchange) -> list[tuple[str, str | bytes]]:
+        """Return what a stranger's service is told of a request: its trace and where it comes from."""
+        return [*_trace_metadata(exchange), *self._proxies.origin(request).metadata()]
 
     @staticmethod
     def _count(request: web.Request, standing: Standing | None) -> None:

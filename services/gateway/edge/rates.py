@@ -170,10 +170,13 @@ class Rates:
         limit = self._limits.get(name)
         return None if limit is None else self._buckets.take(limit, who)
 
+    @property
+    def count_addresses(self) -> bool:
+        """Whether addresses have a limit."""
+        return ADDRESS in self._limits
+
     def take_address(self, address: str) -> Standing | None:
         """Take one call of an address, of a network of 64 bits for IPv6."""
-        if ADDRESS not in self._limits:
-            return None
         return self.take(ADDRESS, _network(address))
 
 
