@@ -20,7 +20,7 @@ from services.gateway.edge.front import Behind
 from services.gateway.edge.pages import Pages, own_pages, probe_pages, without_clashes
 from services.gateway.process import public_server
 from services.gateway.settings import GatewaySettings
-from services.gateway.transcoder import DescriptorError, Options, Transcoder
+from services.gateway.transcoder import CLIENT_STREAM, SERVER_STREAM, DescriptorError, Options, Transcoder
 from services.gateway.transcoder.openapi import openapi_json
 from services.mesh.config import MeshSettings, load
 from services.mesh.ops import Readiness
@@ -190,9 +190,12 @@ CHECKS = (
 @pytest.mark.slow
 async def test_schemathesis_finds_no_server_error_and_nothing_undocumented(tmp_path: Path) -> None:
     upstream = FakeUpstream()
-    for name in ("ExportMemories", "WatchMemories"):
-        upstream.streams[name] = one_message
-    upstream.uploads["ImportMemories"] = all_messages
+    for route in memorybox_transcoder(load(GatewaySettings, {})).routes:
+        name = route.grpc_method.rpartition("/")[2]
+        if route.kind == SERVER_STREAM:
+            upstream.streams[name] = one_message
+        elif route.kind == CLIENT_STREAM:
+            upstream.uploads[name] = all_messages
     async with upstream.serving() as target, gateway(target) as served:
         description = tmp_path / "openapi.json"
         transcoder = memorybox_transcoder(load(GatewaySettings, {}))
