@@ -28,6 +28,7 @@ from tests.support.parts import Part, make_keys
 MEMORIES = 20_000
 CALLERS = 20
 CALL_S = 30.0
+PAUSE_S = 0.1  # of a caller between two rounds; without it they have the processors to themselves
 DONE_WITHIN_S = 240.0
 OPERATOR = "MEMORYBOX_OPERATOR"
 WORDS = [
@@ -128,6 +129,7 @@ class Callers:
                 assert hit.memory.content == wanted
                 assert hit.score == pytest.approx(1.0, abs=1e-5)
                 self.spaces[found.embedding_space] += 1
+            await asyncio.sleep(PAUSE_S)
 
     def check(self) -> None:
         """Raise what any of them met."""
