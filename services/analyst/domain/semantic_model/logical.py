@@ -7,7 +7,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from services.analyst.domain.semantic_model.model import BaseTable, LogicalTable, SemanticModel
-from services.analyst.domain.semantic_model.structure import DIALECT, first_line
+from services.analyst.domain.semantic_model.structure import DIALECT, RESERVED, first_line
 from services.mesh.errors import InvalidInput
 
 PREFIX = "__"  # of the name under which a query sees a logical table; Cortex Analyst's own way of naming them
@@ -99,5 +99,7 @@ def base(table: BaseTable) -> exp.Expression:
 
 
 def identifier(name: str) -> exp.Identifier:
-    """Return a name as an identifier, quoted only where it would not stand bare."""
+    """Return a name as an identifier that stands bare where it can; a reserved word is quoted in the case that Snowflake means."""
+    if name.casefold() in RESERVED:
+        return exp.to_identifier(name.upper(), quoted=True)
     return exp.to_identifier(name)

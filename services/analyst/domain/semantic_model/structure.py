@@ -24,9 +24,9 @@ _RESERVED_WORDS = """
 all alter and any as between by case cast check column connect constraint create cross current delete distinct drop else
 exists false following for from full grant group having in inner insert intersect into is join lateral left like not
 null of on or order qualify regexp revoke right rlike row rows sample select set some start table tablesample then to
-trigger true union unique update using values view when whenever where with
+trigger true union unique update using values view when whenever where with user end desc asc do default primary references analyze only offset limit window
 """
-_RESERVED = frozenset(_RESERVED_WORDS.split())
+RESERVED = frozenset(_RESERVED_WORDS.split())
 _ONE_TO = {"one_to_many", "many_to_many"}
 
 
@@ -79,7 +79,7 @@ class _Structure:
             if identifiers and not _IDENTIFIER.fullmatch(name):
                 message = f"{what} name {name[:80]!r}: letters, digits, _ and $ only, no digit first"
                 yield self._places.finding(Severity.ERROR, message, thing, "name")
-            elif identifiers and name.casefold() in _RESERVED:
+            elif identifiers and name.casefold() in RESERVED:
                 yield self._places.finding(
                     Severity.WARNING, f"{what} name {name} is a reserved word of SQL", thing, "name"
                 )

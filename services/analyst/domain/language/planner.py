@@ -1,0 +1,616 @@
+"""From a sketch to a query over one root: lists, aggregates, rankings, shares, comparisons, changes."""
+
+from dataclasses import replace
+from datetime import date
+
+from sqlglot import exp
+
+from services.analyst.domain.language.answer import OutputColumn
+from services.analyst.domain.language.groups import Groups, Item
+from services.analyst.domain.language.measures import Measure, Measures
+from services.analyst.domain.language.plan import Names, Plan
+from services.analyst.domain.language.resolver import OPERATOR_WORDS, Resolver, literal, plain
+from services.analyst.domain.language.schema import Schema
+from services.analyst.domain.language.scope import Scope, Tables, Unresolved
+from services.analyst.domain.language.sketch import (
+    Cond,
+    DateCond,
+    FlagCond,
+    Group,
+    HavingSketch,
+    MeasureSketch,
+    Noun,
+    NullCond,
+    RankSketch,
+    Sketch,
+    ValueCond,
+    WeekdayCond,
+)
+from services.analyst.domain.language.words import name_words, spoken
+from services.analyst.domain.semantic_model.logical import identifier
+
+_LISTING_ASKS = {"list", "which", "what", "who", "where", "when", "", "compare"}
+
+
+class Planner:
+    """Plans one sketch over one root. Raises ``Unresolved`` when this root cannot answer it."""
+
+    def __init__(self, schema: Schema, sketch: Sketch, root: str, today: date) -> None:
+        self.schema = schema
+        self.sketch = sketch
+        self.tables = Tables(schema)
+        self.scope = Scope(self.tables, root)
+        self.resolver = Resolver(schema, self.tables, self.scope, today)
+        self.measures = Measures(self.resolver)
+        self.groups = Groups(self.resolver)
+        self.names = Names()
+        self.root = root
+        self.today = today
+
+    def plan(self) -> Plan:
+        """Return the plan."""
+        sketch = self.sketch
+        if sketch.ask == "yesno" and not sketch.more and not sketch.diff:
+            raise Unresolved("a question for yes or no is not answered; ask how many or which", weight=8)
+        if sketch.diff or sketch.compare or sketch.more:
+            from services.analyst.domain.language.comparisons import Comparisons  # noqa: PLC0415  it builds on this one
+
+            return self.finish(Comparisons(self).plan())
+        if any(measure.func == "count_grain" for measure in sketch.measures):
+            raise Unresolved("counting days or months is not read; ask for the number per day or month", weight=5)
+        if self._is_listing():
+            from services.analyst.domain.language.listings import Listings  # noqa: PLC0415
+
+            return self.finish(Listings(self).plan())
+        return self.finish(self._aggregate())
+
+    def finish(self, plan: Plan) -> Plan:
+        """Return the plan with its tables in front, its notes and its cost."""
+        self.tables.attach(plan.query)
+        plan.notes.extend(self.resolver.notes)
+        plan.cost += self.resolver.cost
+        if self.scope.is_distinct_join():
+            plan.warnings.append(
+                "a join key repeats in the data; it was joined on its distinct pairs, so nothing is counted twice"
+            )
+        for table in self.scope.inner_tables():
+            plan.notes.append(f"rows of {self.words(self.root)} without {self.words(table)} are left out")
+        return plan
+
+    def words(self, name: str) -> str:
+        """Return a table's name in words."""
+        return spoken(name) if len(name_words(name)) > 1 else name.lower()
+
+    def _is_listing(self) -> bool:
+        sketch = self.sketch
+        if (
+            sketch.groups
+            or sketch.havings
+            or any(measure.func or measure.outer or measure.share for measure in sketch.measures)
+        ):
+            return self._is_lookup_count()
+        if sketch.rank and (sketch.rank.common or (sketch.rank.measure and self._is_aggregate(sketch.rank.measure))):
+            return False
+        if not sketch.measures and not sketch.targets:
+            raise Unresolved("the question names nothing to show or to count", weight=1)
+        return not any(self._is_aggregate(measure) for measure in sketch.measures) and not self._are_facts()
+
+    def _is_lookup_count(self) -> bool:
+        """Tell whether "how many seats" asks for a number that a row has, and not for a count."""
+        sketch = self.sketch
+        if (
+            sketch.groups
+            or sketch.havings
+            or len(sketch.measures) != 1
+            or sketch.ask != "count"
+            or sketch.targets
+            or sketch.rank
+        ):
+            return False
+        measure = sketch.measures[0]
+        noun = measure.noun
+        if (
+            measure.func != "count"
+            or noun is None
+            or noun.of("table")
+            or measure.distinct
+            or self.measures.metric(noun)
+        ):
+            return False
+        ref = self.measures.row_column(replace(measure, func=""))
+        if ref is None or not self.resolver.is_number(ref):
+            return False
+        entry = self.resolver.entry(ref)
+        return entry.kind.value == "fact" and not self.schema.aggregation(ref.table, entry) and self._is_pinned()
+
+    def _is_pinned(self) -> bool:
+        """Tell whether conditions name one thing of the root, by its key or its name."""
+        known = {self.schema.label(self.root), *self.schema.key(self.root)}
+        return any(
+            isinstance(cond, ValueCond)
+            and not cond.negated
+            and any(
+                choice.ref.steps == () and choice.ref.column in known for choice, _ in self.resolver.value_choices(cond)
+            )
+            for cond in self.sketch.conds
+        )
+
+    def _is_aggregate(self, measure: MeasureSketch) -> bool:
+        """Tell whether a measure that says no function is one over many rows all the same."""
+        if measure.func or measure.outer or measure.share or measure.noun is None:
+            return True
+        if self.measures.metric(measure.noun) is not None:
+            return True
+        ref = self.measures.row_column(measure)
+        if ref is None:
+            return False
+        if self.sketch.rank and measure is self.sketch.rank.measure:
+            return self._ranks_groups(ref.column)
+        return bool(self.schema.aggregation(ref.table, self.resolver.entry(ref)))
+
+    def _ranks_groups(self, column: str) -> bool:
+        """Tell whether "highest X" ranks groups of rows by X, not single rows."""
+        entry = self.schema.column(self.root, column)
+        for target in self.sketch.targets:
+            if any(meaning.table == self.root for meaning in target.of("table")):
+                return False
+        own = [target for target in self.sketch.targets if not target.of("metric")]
+        return bool(own) and bool(self.schema.aggregation(self.root, entry))
+
+    def _are_facts(self) -> bool:
+        """Tell whether all that is to be shown adds up or averages by itself: "what is the revenue in 2023"."""
+        targets = self.sketch.targets
+        if self.sketch.rank or self._is_pinned() or not targets:
+            return False
+        nouns = [target for target in targets if not any(meaning.table == self.root for meaning in target.of("table"))]
+        if not nouns:
+            return False
+        for noun in nouns:
+            sketch = MeasureSketch("", noun)
+            if self.measures.metric(noun) is not None:
+                continue
+            ref = self.measures.row_column(sketch)
+            if (
+                ref is None
+                or self.resolver.entry(ref).kind.value != "fact"
+                or not self.schema.aggregation(ref.table, self.resolver.entry(ref))
+            ):
+                return False
+        return True
+
+    # Aggregates
+
+    def _aggregate(self) -> Plan:
+        sketch = self.sketch
+        self._count_implied()
+        targets, measures = self._split(list(sketch.measures))
+        rank = sketch.rank
+        if sketch.ask == "count" and sketch.havings and len(measures) == 1 and not sketch.groups:
+            return self._count_of_groups(measures[0])
+        items = [self.groups.read(Group(target)) for target in targets]
+        subjects = len(items)
+        items += [self.groups.read(group) for group in sketch.groups]
+        if rank and rank.common:
+            measures.append(self._occurrences(items))
+        having_measures = [having.measure for having in sketch.havings]
+        ranked = rank.measure if rank else None
+        read = [self._measure(measure) for measure in measures]
+        if ranked is not None and ranked not in measures:
+            read.append(self._measure(ranked))
+        by = (
+            read[measures.index(ranked)]
+            if ranked is not None and ranked in measures
+            else read[-1]
+            if ranked is not None
+            else None
+        )
+        havings = [self._having(having, items) for having in sketch.havings]
+        read += [measure for measure, _, _ in havings if all(measure.sql != other.sql for other in read)]
+        if not read:
+            raise Unresolved("the question names nothing to count or to add up", weight=1)
+        del having_measures
+        where, said = self.resolver.conditions(sketch.conds)
+        nested = next((measure for measure in measures if measure.outer), None)
+        if nested is not None:
+            return self._nested(nested, read[0], items, where, said)
+        self._need_groups(items, havings)
+        if rank is not None and by is None and read:
+            by = read[0]
+        return self._grouped(items, subjects, read, by, havings, where, said)
+
+    def _count_implied(self) -> None:
+        """Read "flights by weekday" as their number."""
+        sketch = self.sketch
+        if sketch.measures or sketch.havings or not sketch.groups or sketch.rank and not sketch.rank.every:
+            return
+        things = [noun for noun in sketch.targets if any(m.table == self.root and m.cost < 1 for m in noun.of("table"))]
+        if len(things) == 1 and sketch.ask in {"", "list", "what", "compare"}:
+            sketch.measures.append(MeasureSketch("count", things[0]))
+            sketch.targets.remove(things[0])
+
+    def _measure(self, sketch: MeasureSketch) -> Measure:
+        if sketch.share == "part":
+            return self._share(sketch)
+        measure = self.measures.read(sketch)
+        if sketch.share == "total":
+            total = exp.Window(this=exp.Sum(this=measure.sql.copy()))
+            share = _percentage(measure.sql, total)
+            return Measure(share, f"share of total {measure.title}", "%", "share")
+        return measure
+
+    def _split(self, measures: list[MeasureSketch]) -> tuple[list[Noun], list[MeasureSketch]]:
+        """Part the targets into what to group by, what to add up, and words that only name the rows."""
+        targets: list[Noun] = []
+        sketch = self.sketch
+        grouping = sketch.ask in _LISTING_ASKS
+        for target in sketch.targets:
+            if (
+                any(meaning.table == self.root and meaning.cost < 1 for meaning in target.of("table"))
+                and (measures or sketch.havings or sketch.groups)
+                and not self._is_subject(target)
+            ):
+                continue
+            metric = self.measures.metric(target)
+            ref = self.measures.row_column(MeasureSketch("", target)) if not target.of("table") else None
+            fact = ref is not None and self.resolver.entry(ref).kind.value == "fact" and self.resolver.is_number(ref)
+            if metric is not None or fact:
+                measures.append(MeasureSketch("", target))
+            elif grouping and (sketch.rank or sketch.havings or sketch.ask != "what" or target.plural):
+                targets.append(target)
+            elif self._is_reached(target):
+                continue
+            else:
+                raise Unresolved(f"it is unclear what {target.text!r} has to do with the rest", weight=3)
+        return targets, measures
+
+    def _is_subject(self, target: Noun) -> bool:
+        """Tell whether rows of the root themselves are ranked: "which planes have the most seats"."""
+        rank = self.sketch.rank
+        first = self.sketch.targets[0] is target
+        if not (first and self.sketch.ask in {"list", "which", "who"} | ({"what"} if rank else set())):
+            return False
+        counted = [
+            m
+            for m in (
+                *self.sketch.measures,
+                *(h.measure for h in self.sketch.havings),
+                *([rank.measure] if rank and rank.measure else []),
+            )
+            if m.noun
+        ]
+        return not any(
+            meaning.table == self.root for m in counted for meaning in (m.noun.of("table") if m.noun else ())
+        ) and not (rank and rank.common)
+
+    def _is_reached(self, target: Noun) -> bool:
+        used = {table for ref in self.resolver.used for table in (ref.table,)}
+        return any(meaning.table in used or meaning.table == self.root for meaning in target.of("table"))
+
+    def _occurrences(self, items: list[Item]) -> MeasureSketch:
+        """Return the count of the root's rows, by which things are common or busy."""
+        if not items:
+            raise Unresolved("say what is common", weight=4)
+        if self.sketch.rank and self.sketch.rank.busy and not self.schema.model.relationships:
+            raise Unresolved("say by what number it is busy", weight=4)
+        from services.analyst.domain.language.vocabulary import Meaning, table_words  # noqa: PLC0415
+
+        text = " ".join(table_words(self.schema.table(self.root)))
+        key = {ref.column for item in items for ref in item.refs[: len(item.keys)] if not ref.steps}
+        if key and key >= set(self.schema.key(self.root) or (None,)):
+            raise Unresolved("each stands once in its own table, so none is more common", weight=2)
+        return MeasureSketch("count", Noun(text, (Meaning("table", self.root),)))
+
+    def _need_groups(self, items: list[Item], havings: list[tuple[Measure, exp.Expr, str]]) -> None:
+        if not items and (havings or (self.sketch.rank and not self.sketch.rank.every)):
+            raise Unresolved("say of what the highest or the number is asked: name what to compare", weight=4)
+
+    def _share(self, sketch: MeasureSketch) -> Measure:
+        if sketch.noun is None:
+            raise Unresolved("say of what the share is")
+        parts = self.sketch.parts or self._movable()
+        if not parts:
+            raise Unresolved("say which part the share is of", weight=5)
+        self.scope.lenient = True  # rows that find nothing belong to the whole
+        sqls, said = self.resolver.conditions(parts)
+        self.scope.lenient = False
+        base = self.measures.read(replace(sketch, share=""))
+        met = exp.and_(*sqls)
+        if base.func == "count":
+            part: exp.Expr = exp.Sum(this=_case(met, literal(1), literal(0)))
+        elif base.func == "sum" and base.argument is not None:
+            part = exp.Sum(this=_case(met, base.argument.copy(), None))
+        elif base.func == "count_distinct":
+            inner = base.sql.find(exp.Distinct)
+            column = inner.expressions[0] if inner else literal(1)
+            part = exp.Count(this=exp.Distinct(expressions=[_case(met, column.copy(), None)]))
+        else:
+            raise Unresolved(f"a share of {base.title} is not read", weight=5)
+        return Measure(
+            _percentage(part, base.sql), f"percentage of {_bare(base.title)} where {' and '.join(said)}", "%", "share"
+        )
+
+    def _movable(self) -> list[Cond]:
+        """Return the one condition that says the part, when no verb told it from the rest."""
+        candidates = [cond for cond in self.sketch.conds if not isinstance(cond, DateCond | WeekdayCond)]
+        flags = [cond for cond in candidates if isinstance(cond, FlagCond | NullCond)]
+        chosen = flags if len(flags) == 1 else candidates
+        if len(chosen) != 1:
+            return []
+        self.sketch.conds.remove(chosen[0])
+        return chosen
+
+    def _having(self, having: HavingSketch, items: list[Item]) -> tuple[Measure, exp.Expr, str]:
+        measure = self._measure(having.measure)
+        if having.average:
+            other = self._average_of(having, items)
+            reference = exp.Subquery(this=other)
+            words = f"{measure.title} {OPERATOR_WORDS[having.op]} the average"
+        elif having.than is not None:
+            reference = exp.Subquery(this=self._than(having))
+            words = f"{measure.title} {OPERATOR_WORDS[having.op]} that of {' '.join(having.than.texts)}"
+        elif having.upper is not None and having.number is not None:
+            sql = exp.Between(this=measure.sql.copy(), low=literal(having.number), high=literal(having.upper))
+            return measure, sql, f"{measure.title} between {plain(having.number)} and {plain(having.upper)}"
+        else:
+            number = having.number or 0.0
+            if having.unit:
+                number *= self._unit_factor(having.unit, measure)
+            reference = literal(number)
+            words = f"{measure.title} {OPERATOR_WORDS[having.op]} {plain(number)}"
+        operator = {"gt": exp.GT, "ge": exp.GTE, "lt": exp.LT, "le": exp.LTE, "eq": exp.EQ, "ne": exp.NEQ}[having.op]
+        return measure, operator(this=measure.sql.copy(), expression=reference), words
+
+    def _unit_factor(self, unit: str, measure: Measure) -> float:
+        from services.analyst.domain.language.lexicon import CONVERSIONS  # noqa: PLC0415
+
+        if unit == measure.unit or unit in {"percent", "dollars", "euros", "pounds", "stars"}:
+            return 1.0
+        if (unit, measure.unit) not in CONVERSIONS:
+            raise Unresolved(f"{measure.title} is not known to be measured in {unit}", weight=5)
+        return CONVERSIONS[unit, measure.unit]
+
+    def _fresh(self, name: str) -> "Planner":
+        """Return a planner for another query over the same root and tables."""
+        other = Planner(self.schema, self.sketch.copy(), self.root, self.today)
+        other.tables = self.tables
+        other.scope = Scope(self.tables, self.root, name)
+        other.resolver = Resolver(self.schema, self.tables, other.scope, self.today)
+        other.measures, other.groups = Measures(other.resolver), Groups(other.resolver)
+        return other
+
+    def _average_of(self, having: HavingSketch, items: list[Item]) -> exp.Select:
+        """Return the average that groups compare to: of all rows for an average, of the groups' numbers for a count or a sum."""
+        other = self._fresh(f"all_{self.root.lower()}")
+        measure = other.measures.read(having.measure)
+        conds, _ = other.resolver.conditions(self.sketch.conds)
+        if measure.func == "avg":
+            select = other.scope.from_(exp.select(measure.sql))
+            self.resolver.notes.append("the average is over all rows that meet the other conditions")
+            return select.where(*conds, copy=False) if conds else select
+        targets, _ = other._split([])  # noqa: SLF001
+        same = [other.groups.read(Group(target)) for target in targets] + [
+            other.groups.read(group) for group in self.sketch.groups
+        ]
+        keys = [key for item in same for key in item.keys]
+        inner = other.scope.from_(exp.select(exp.alias_(measure.sql, "number")))
+        inner = inner.where(*conds, copy=False) if conds else inner
+        inner = inner.group_by(*keys, copy=False)
+        self.resolver.notes.append("the average is over these groups")
+        return exp.select(exp.Avg(this=exp.column("number"))).from_(
+            exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("numbers")))
+        )
+
+    def _than(self, having: HavingSketch) -> exp.Select:
+        other = self._fresh(f"other_{self.root.lower()}")
+        measure = other.measures.read(having.measure)
+        conds, _ = other.resolver.conditions([*self.sketch.conds, *([having.than] if having.than else [])])
+        return other.scope.from_(exp.select(measure.sql)).where(*conds, copy=False)
+
+    def _count_of_groups(self, counted: MeasureSketch) -> Plan:
+        """Plan "how many carriers have more than 1000 flights"."""
+        if counted.noun is None:
+            raise Unresolved("say what to count", weight=4)
+        item = self.groups.read(Group(counted.noun))
+        havings = [self._having(having, [item]) for having in self.sketch.havings]
+        where, said = self.resolver.conditions(self.sketch.conds)
+        inner = self.scope.from_(exp.select(*(exp.alias_(key, f"key_{at}") for at, key in enumerate(item.keys))))
+        inner = inner.where(*where, *_known(item), copy=False)
+        inner = inner.group_by(*(key.copy() for key in item.keys), copy=False).having(
+            *(sql for _, sql, _ in havings), copy=False
+        )
+        column = self.names.unique(
+            OutputColumn(
+                f"number_of_{counted.noun.text.lower().replace(' ', '_')}",
+                "measure",
+                "",
+                f"number of {counted.noun.text.lower()}",
+            )
+        )
+        query = exp.select(exp.alias_(exp.Count(this=exp.Star()), identifier(column.name))).from_(
+            exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("kept")))
+        )
+        return Plan(query, (column,), column.title, [*said, *(words for _, _, words in havings)])
+
+    def _nested(
+        self, sketch: MeasureSketch, measure: Measure, items: list[Item], where: list[exp.Expr], said: list[str]
+    ) -> Plan:
+        """Plan an aggregate over groups: "average number of flights per day"."""
+        if sketch.over is None or len(self.sketch.measures) > 1 or self.sketch.rank and not self.sketch.rank.every:
+            raise Unresolved(f"say per what the {sketch.outer} is taken", weight=5)
+        over = self.groups.read(sketch.over)
+        inner_keys = [(f"key_{at}", key) for at, key in enumerate(over.keys)]
+        shown = [(column, sql) for item in items for sql, column in item.shown]
+        shown = [(self.names.unique(column), sql) for column, sql in shown]
+        inner = self.scope.from_(
+            exp.select(
+                *(exp.alias_(key, name) for name, key in inner_keys),
+                *(exp.alias_(sql, identifier(column.name)) for column, sql in shown),
+                exp.alias_(measure.sql, "number"),
+            )
+        )
+        inner = inner.where(*where, *_known(over), copy=False) if where or _known(over) else inner
+        inner = inner.group_by(*(key.copy() for _, key in inner_keys), *(sql.copy() for _, sql in shown), copy=False)
+        function = {"avg": exp.Avg, "max": exp.Max, "min": exp.Min, "median": exp.Median}[sketch.outer]
+        word = {"avg": "average", "max": "highest", "min": "lowest", "median": "median"}[sketch.outer]
+        title = f"{word} {measure.title} per {over.title}"
+        result = self.names.unique(OutputColumn(title.replace(" ", "_"), "measure", measure.unit, title))
+        outer_keys = [exp.column(identifier(column.name)) for column, _ in shown]
+        query = exp.select(*outer_keys, exp.alias_(function(this=exp.column("number")), identifier(result.name))).from_(
+            exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("numbers")))
+        )
+        if shown:
+            query = query.group_by(*(key.copy() for key in outer_keys), copy=False)
+            query = query.order_by(*(key.copy() for key in outer_keys), copy=False)
+        self.resolver.notes.append(f"every {over.title} that has rows counts once")
+        how = [f"for each {item.title}" for item in items]
+        return Plan(query, (*(column for column, _ in shown), result), title, said, how)
+
+    def _grouped(
+        self,
+        items: list[Item],
+        subjects: int,
+        measures: list[Measure],
+        by: Measure | None,
+        havings: list[tuple[Measure, exp.Expr, str]],
+        where: list[exp.Expr],
+        said: list[str],
+    ) -> Plan:
+        rank = self.sketch.rank
+        shown = [(self.names.unique(column), sql) for item in items for sql, column in item.shown]
+        numbers = [
+            (
+                self.names.unique(
+                    OutputColumn(measure.title.replace(" ", "_")[:60], "measure", measure.unit, measure.title)
+                ),
+                measure,
+            )
+            for measure in measures
+        ]
+        selected = [exp.alias_(sql.copy(), identifier(column.name)) for column, sql in shown]
+        selected += [exp.alias_(measure.sql.copy(), identifier(column.name)) for column, measure in numbers]
+        query = self.scope.from_(exp.select(*selected))
+        cut = rank is not None and not rank.every
+        conditions = [
+            *where,
+            *(known for item in items[: subjects or None] for known in _known(item) if cut or subjects),
+        ]
+        if conditions:
+            query = query.where(*conditions, copy=False)
+        if items:
+            keys = [key for item in items for key in item.keys] + [sql for _, sql in shown]
+            query = query.group_by(*_unique(keys), copy=False)
+        if havings:
+            query = query.having(*(sql for _, sql, _ in havings), copy=False)
+        columns = tuple([*(column for column, _ in shown), *(column for column, _ in numbers)])
+        how = [f"by {' and '.join(item.title for item in items)}"] if items else []
+        how += [f"only with {words}" for _, _, words in havings]
+        plan = Plan(query, columns, " and ".join(column.title for column, _ in numbers), said, how)
+        if not items:
+            return plan
+        number = next(
+            (column for column, measure in numbers if by is not None and measure.sql == by.sql), numbers[0][0]
+        )
+        per = (
+            [item for item, group in zip(items[subjects:], self.sketch.groups, strict=True) if group.each]
+            if subjects
+            else []
+        )
+        if rank and cut and per:
+            return self._best_of_each(plan, items, per, number, rank)
+        return self._ordered(plan, items, number if by is not None or rank else None, rank)
+
+    def _ordered(self, plan: Plan, items: list[Item], number: OutputColumn | None, rank: RankSketch | None) -> Plan:
+        keys = [exp.column(identifier(column.name)) for column in plan.columns if column.role != "measure"]
+        order: list[exp.Expr] = []
+        if rank and number is not None:
+            order.append(_ordered(exp.column(identifier(number.name)), descending=rank.descending))
+            plan.how.append(f"{'highest' if rank.descending else 'lowest'} {number.title} first")
+        if plan.query.args.get("order") is None:
+            plan.query = plan.query.order_by(*order, *(_ordered(key, descending=False) for key in keys), copy=False)  # type: ignore[attr-defined]
+        if rank and not rank.every:
+            count = rank.count if rank.count is not None else self.single()
+            plan.query = plan.query.limit(count, copy=False)
+            if rank.offset:
+                plan.query = plan.query.offset(rank.offset, copy=False)
+                plan.how.append(f"number {rank.offset + 1} only")
+            else:
+                plan.how.append(
+                    f"the first {count} only, ties in the order of {keys[0].name.replace('_', ' ') if keys else 'the rows'}"
+                    if count > 1
+                    else "the first one only"
+                )
+        return plan
+
+    def single(self) -> int:
+        """Return 1 when one thing is asked for; "which carriers have the most" does not say how many."""
+        first = next(iter(self.sketch.targets), None)
+        if first is not None and first.plural:
+            text = first.text.lower()
+            raise Unresolved(
+                f"say how many {text} to show", weight=6, options=(f"top 5 {text}", f"top 10 {text}"), noun=text
+            )
+        return 1
+
+    def _best_of_each(
+        self, plan: Plan, items: list[Item], per: list[Item], number: OutputColumn, rank: RankSketch
+    ) -> Plan:
+        """Keep the first of each group by their rank within it."""
+        count = rank.count if rank.count is not None else 1
+        names = [exp.column(identifier(column.name)) for column in plan.columns]
+        inside = {column.name for item in per for _, column in item.shown}
+        keys = [exp.column(identifier(column.name)) for column in plan.columns if column.name in inside]
+        others = [exp.column(identifier(c.name)) for c in plan.columns if c.name not in inside and c.role != "measure"]
+        order = exp.Order(
+            expressions=[
+                _ordered(exp.column(identifier(number.name)), descending=rank.descending),
+                *(_ordered(other, descending=False) for other in others),
+            ]
+        )
+        place = exp.alias_(
+            exp.Window(this=exp.RowNumber(), partition_by=[key.copy() for key in keys], order=order), "place"
+        )
+        inner = exp.select(*names, place).from_(
+            exp.Subquery(this=plan.query, alias=exp.TableAlias(this=exp.to_identifier("grouped")))
+        )
+        outer = exp.select(*(name.copy() for name in names), exp.column("place")).from_(
+            exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("ranked")))
+        )
+        kept = exp.LTE(this=exp.column("place"), expression=literal(count + rank.offset))
+        outer = outer.where(kept, copy=False)
+        if rank.offset:
+            outer = outer.where(exp.GT(this=exp.column("place"), expression=literal(rank.offset)), copy=False)
+        plan.query = outer.order_by(*(key.copy() for key in keys), exp.column("place"), copy=False)
+        plan.columns = (*plan.columns, OutputColumn("place", "dimension", "", "place"))
+        plan.how.append(
+            f"the {'highest' if rank.descending else 'lowest'} {count if count > 1 else 'one'} of each {' and '.join(item.title for item in per)} by {number.title}"
+        )
+        return plan
+
+
+def _case(condition: exp.Expr, then: exp.Expr, otherwise: exp.Expr | None) -> exp.Expr:
+    return exp.Case(ifs=[exp.If(this=condition, true=then)], default=otherwise)
+
+
+def _percentage(part: exp.Expr, whole: exp.Expr) -> exp.Expr:
+    """Return 100.0 * part / whole, NULL when there is nothing."""
+    hundred = exp.Mul(this=exp.Literal.number("100.0"), expression=part.copy())
+    return exp.Div(
+        this=hundred, expression=exp.Nullif(this=whole.copy(), expression=literal(0)), typed=False, safe=False
+    )
+
+
+def _bare(title: str) -> str:
+    return title.removeprefix("number of ").removeprefix("total ")
+
+
+def _known(item: Item) -> list[exp.Expr]:
+    """Return that the keys of a group are known: what is unknown is no answer to "which"."""
+    return [exp.Not(this=exp.Is(this=key.copy(), expression=exp.Null())) for key in item.keys]
+
+
+def _unique(expressions: list[exp.Expr]) -> list[exp.Expr]:
+    return list({expression.sql(): expression.copy() for expression in expressions}.values())
+
+
+def _ordered(column: exp.Expr, *, descending: bool) -> exp.Ordered:
+    return exp.Ordered(this=column, desc=descending, nulls_first=False)

@@ -1,0 +1,231 @@
+"""The words of one model: what each phrase may name, and in which columns each value stands."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from services.analyst.domain.language.answer import Values
+from services.analyst.domain.language.words import fold, is_near, loose, name_words, phrase, stem, words
+from services.analyst.domain.semantic_model.model import Column, Filter, Kind, LogicalTable, Metric, SemanticModel
+
+_TYPE_WORDS = words("dim fact tbl table stg vw view raw dimension denormalized")
+_GENERIC = words("id name code key number title label identifier")  # "carrier code" is what "carrier" stands for
+_TIMES = words("date time timestamp datetime at on day")  # "created" stands for "created date"
+_SKIPPED_VALUES = words("y n yes no true false t f 0 1 none null na other unknown")
+_MAX_WORDS = 7  # of a value that is looked up by its first words
+_MAX_SAME = 8  # values of one column that a part of them may stand for
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a phrase may name. *cost* is 0 for a whole name or synonym, more for a part of one."""
+
+    kind: str  # table, column, metric, filter
+    table: str
+    name: str = ""
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Values of one column that a phrase may stand for; *whole* when it is a value letter for letter, case aside."""
+
+    table: str
+    column: str
+    values: tuple[str, ...]
+    whole: bool
+
+
+class Vocabulary:
+    """Names and values of a model, by their stems."""
+
+    def __init__(self, model: SemanticModel, values: Values) -> None:
+        self.model = model
+        self._names: dict[tuple[str, ...], dict[tuple[str, str, str], Meaning]] = defaultdict(dict)
+        self._loose: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+        self._whole: dict[tuple[str, ...], dict[tuple[str, str], list[str]]] = defaultdict(dict)
+        self._begins: dict[tuple[str, ...], dict[tuple[str, str], list[str]]] = defaultdict(dict)
+        self._inner: dict[str, dict[tuple[str, str], list[str]]] = defaultdict(dict)
+        self.known: set[str] = set()  # single stems, to mend slips of the finger
+        known = _model_words(model)
+        for table in model.tables:
+            self._table(table, known)
+            for column in table.columns:
+                self._values(table, column, values)
+        for metric in model.metrics:
+            self._metric("", metric, known)
+        for stems in self._names:
+            self._loose[" ".join(loose(part) for part in stems)].add(stems)
+            self.known.update(stems)
+        self.longest = max((len(stems) for stems in self._names), default=1)
+
+    def names(self, stems: tuple[str, ...]) -> tuple[Meaning, ...]:
+        """Return what a phrase may name, the whole names first."""
+        return tuple(sorted(self._names.get(stems, {}).values(), key=lambda meaning: meaning.cost))
+
+    def loosely(self, stems: tuple[str, ...]) -> tuple[Meaning, ...]:
+        """Return what a phrase may name when the endings of verbs are left out."""
+        found: dict[tuple[str, str, str], Meaning] = {}
+        for known in self._loose.get(" ".join(loose(part) for part in stems), ()):
+            found |= self._names[known]
+        return tuple(found.values())
+
+    def values(self, stems: tuple[str, ...]) -> tuple[Found, ...]:
+        """Return the values that a phrase is, begins, or is a distinctive word of, in this order of preference by column."""
+        found = [Found(*place, tuple(values), whole=True) for place, values in self._whole.get(stems, {}).items()]
+        parts = self._begins.get(stems, {})
+        if len(stems) == 1 and not parts and not found:
+            parts = self._inner.get(stems[0], {})
+        seen = {(each.table, each.column) for each in found}
+        found += [
+            Found(*at, tuple(values), whole=False)
+            for at, values in parts.items()
+            if at not in seen and len(values) <= _MAX_SAME
+        ]
+        return tuple(found)
+
+    def mend(self, word: str) -> str | None:
+        """Return the one known word that *word* was meant to be, if it is a slip away."""
+        near = {known for known in self.known if is_near(word, known)}
+        return near.pop() if len(near) == 1 else None
+
+    def _put(self, stems: Sequence[str], kind: str, table: str, name: str, cost: float) -> None:
+        if stems and all(stems):
+            entries, key = self._names[tuple(stems)], (kind, table, name)
+            if key not in entries or entries[key].cost > cost:
+                entries[key] = Meaning(kind, table, name, cost)
+
+    def _table(self, table: LogicalTable, known: frozenset[str]) -> None:
+        own = table_words(table)
+        for stems in (own, *(phrase(synonym) for synonym in table.synonyms)):
+            self._put(stems, "table", table.name, "", 0.0)
+        if len(own) > 1:
+            self._put(own[-1:], "table", table.name, "", 1.0)
+        for column in table.columns:
+            if not column.private:
+                self._column(table, column, own, known)
+        for metric in table.metrics:
+            if not metric.private:
+                self._metric(table.name, metric, known)
+        for condition in table.filters:
+            self._filter(table, condition)
+
+    def _column(self, table: LogicalTable, column: Column, own: tuple[str, ...], known: frozenset[str]) -> None:
+        stems = segmented(column.name, known)
+        is_flag = column.data_type.startswith("BOOL") and stems[:1] in {("is",), ("has",), ("was",)}
+        kind = "column"
+        full = [stems, *(phrase(synonym) for synonym in column.synonyms)]
+        if is_flag:
+            full.append(stems[1:])
+        for each in full:
+            self._put(each, kind, table.name, column.name, 0.0)
+            if each[: len(own)] == own and len(each) > len(own):
+                self._put(each[len(own) :], kind, table.name, column.name, 1.0)
+            else:
+                self._put((*own, *each), kind, table.name, column.name, 0.0)
+                self._put((own[-1], *each), kind, table.name, column.name, 0.5)
+        if len(stems) > 1:
+            self._put(stems[-1:], kind, table.name, column.name, 2.0)
+            if stems[-1] in _GENERIC or (column.kind is Kind.TIME and stems[-1] in _TIMES):
+                self._put(stems[:-1], kind, table.name, column.name, 1.5)
+
+    def _metric(self, table: str, metric: Metric, known: frozenset[str]) -> None:
+        stems = segmented(metric.name, known)
+        for each in (stems, *(phrase(synonym) for synonym in metric.synonyms)):
+            self._put(each, "metric", table, metric.name, 0.0)
+            bare = [part for part in each if part != "of"]
+            self._put(bare, "metric", table, metric.name, 0.0)
+            if len(each) > 1 and each[0] == "total":
+                self._put(each[1:], "metric", table, metric.name, 0.5)
+
+    def _filter(self, table: LogicalTable, condition: Filter) -> None:
+        stems = name_words(condition.name)
+        for each in (stems, *(phrase(synonym) for synonym in condition.synonyms)):
+            self._put(each, "filter", table.name, condition.name, 0.0)
+            if each[:1] in {("is",), ("was",)} and len(each) > 1:
+                self._put(each[1:], "filter", table.name, condition.name, 0.0)
+
+    def _values(self, table: LogicalTable, column: Column, values: Values) -> None:
+        if column.kind is not Kind.DIMENSION or column.private or _is_number(column.data_type):
+            return
+        distinct = values.distinct(table.name, column.name)
+        shown: Iterable[object] = distinct.values if distinct else column.sample_values
+        counted: dict[str, int] = defaultdict(int)
+        entries = [(str(value), phrase(str(value))) for value in shown if isinstance(value, str)]
+        for _, stems in entries:
+            for part in set(stems):
+                counted[part] += 1
+        place = (table.name, column.name)
+        for value, stems in entries:
+            if not stems or (len(stems) == 1 and stems[0] in _SKIPPED_VALUES):
+                continue
+            self._whole[stems].setdefault(place, []).append(value)
+            self.known.update(part for part in stems if len(part) > 4)  # noqa: PLR2004
+            for length in range(1, min(len(stems), _MAX_WORDS)):
+                if counted[stems[0]] <= _MAX_SAME or length > 1:
+                    self._begins[stems[:length]].setdefault(place, []).append(value)
+            for part in stems[1:]:
+                if counted[part] <= _MAX_SAME and len(part) > 3:  # noqa: PLR2004
+                    self._inner[part].setdefault(place, []).append(value)
+
+
+def table_words(table: LogicalTable) -> tuple[str, ...]:
+    """Return the stems of a table's name without words such as ``dim`` that only say what it is."""
+    stems = name_words(table.name)
+    return tuple(part for part in stems if part not in _TYPE_WORDS) or stems
+
+
+def segmented(name: str, known: frozenset[str]) -> tuple[str, ...]:
+    """Return the stems of an identifier; one run together is split where words of the model's own texts fit."""
+    stems = name_words(name)
+    return tuple(part for word in stems for part in (_split(word, known) or (word,)))
+
+
+def _split(word: str, known: frozenset[str]) -> tuple[str, ...] | None:
+    if word in known or len(word) < 6:  # noqa: PLR2004
+        return None
+    for at in range(len(word) - 2, 1, -1):
+        head, tail = word[:at], word[at:]
+        if head in known:
+            if tail in known:
+                return head, tail
+            if rest := _split(tail, known):
+                return head, *rest
+    return None
+
+
+def _model_words(model: SemanticModel) -> frozenset[str]:
+    """Return the words that a model's descriptions and synonyms use."""
+    return frozenset(
+        part
+        for text in _texts(model)
+        for part in {*phrase(text), *fold(text).split()}
+        if len(part) > 2 or part == "id"  # noqa: PLR2004
+    ) | words("id name date code type city state country time status year quarter month amount source user")
+
+
+def _texts(model: SemanticModel) -> Iterator[str]:
+    for table in model.tables:
+        yield table.description
+        for thing in (*table.columns, *table.metrics):
+            yield thing.description
+            yield from (synonym for synonym in thing.synonyms if " " in synonym or "_" in synonym)
+
+
+def _is_number(data_type: str) -> bool:
+    return data_type.split("(")[0].strip() in {
+        "NUMBER",
+        "INT",
+        "INTEGER",
+        "BIGINT",
+        "FLOAT",
+        "DOUBLE",
+        "DECIMAL",
+        "NUMERIC",
+        "REAL",
+    }
+
+
+def stems_of(text: str) -> tuple[str, ...]:
+    """Return the stems of a few words that the grammar compares with names."""
+    return tuple(stem(part) for part in text.split())
