@@ -125,6 +125,8 @@ def govern(
     mesh.stack.push_async_callback(recorder.close)
     mesh.stack.push_async_callback(stop, asyncio.create_task(anchor_hourly(log)))
     mesh.stack.push_async_callback(stop, asyncio.create_task(Expiries(store.feed).run()))
+    measured = Quotas(EmbeddedQuotas(store), roles)
+    mesh.stack.push_async_callback(stop, asyncio.create_task(measured.run()))
     started, kept = asyncio.Event(), EmbeddedOperations(store)
     operations = Operations(kept, store.secrets, roles, started)
     subject_data = SubjectData(EmbeddedSubjectData(store), recorder)
@@ -154,7 +156,7 @@ def govern(
         operations=operations,
         erasures=Erasures(operations, roles),
         deletions=Deletions(store.deleting, operations),
-        quotas=Quotas(EmbeddedQuotas(store), roles),
+        quotas=measured,
         retention=retention,
         subject_data=subject_data,
         backups=Backups(vault, operations, store.secrets.token_key),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -14,10 +15,13 @@ from memorybox.governance.v1 import governance_pb2
 from memorybox.governance.v1 import governance_service_pb2 as pb
 from memorybox.memory.v1 import memory_pb2
 from memorybox.memory.v1 import memory_service_pb2 as memory_service
+from services.memory.domain.quotas import MAX_SAMPLES
 from services.memory.stores.embedded import EmbeddedMemoryStore
+from services.memory.stores.embedded.governing import EmbeddedQuotas
 from services.mesh.keys import ANY, Grant
 from tests.support.clients import Deployment, refusal
 from tests.support.governed import GovernedWorld, Office, governed_world
+from tests.support.memories import ANN, apply, creation
 
 EVERYTHING = Grant((ANY,), (ANY,), ("memory",), (ANY,))
 
@@ -112,6 +116,22 @@ async def test_quota_of_bytes_refuses_growth_and_lets_shrink(world: GovernedWorl
     assert len(shrunk.content) == 60
 
 
+async def test_former_states_count_into_bytes_but_never_bar_who_may_read(world: GovernedWorld) -> None:
+    kept = await world.memories.ann.create("x" * 40)
+    await rewrite(world, kept.memory_id, "y" * 40)
+    used = (await world.ann.GetUsage(pb.GetUsageRequest())).usage
+    await limit(world, max_content_bytes=100)
+
+    refused = await refusal(rewrite(world, kept.memory_id, "z" * 40))
+    wanted = memory_pb2.Memory(memory_id=kept.memory_id, bucket="b")
+    moved = await world.memories.ann.UpdateMemory(memory_service.UpdateMemoryRequest(memory=wanted))
+
+    assert (used.content_bytes, used.revision_bytes) == (42, 42)
+    assert refused.reason == "QUOTA_EXCEEDED"
+    assert moved.memory.bucket == "b"
+    assert (await world.ann.GetUsage(pb.GetUsageRequest())).usage.revision_bytes == 84
+
+
 async def test_quota_holds_for_concurrent_writes(world: GovernedWorld) -> None:
     await limit(world, max_memories=5)
 
@@ -162,4 +182,21 @@ async def test_storage_statistics_count_what_lives_and_what_is_deleted(world: Go
 
     assert (stats.memory_count, stats.deleted_count) == (2, 1)
     assert stats.size_bytes > 4096
+    assert [sample.day for sample in stats.samples] == [datetime.now(UTC).date().isoformat()]
     assert (await refusal(world.ann.GetStorageStats(pb.GetStorageStatsRequest()))).code == "PERMISSION_DENIED"
+
+
+async def test_last_look_at_each_day_stays_and_old_days_go(tmp_path: Path) -> None:
+    store = await EmbeddedMemoryStore.open(tmp_path)
+    kept = EmbeddedQuotas(store)
+    await kept.sample("2025-01-01")
+    await apply(store, ANN, creation("m"))
+    for day in ("2025-01-01", *(f"2026-{number:03}" for number in range(MAX_SAMPLES - 1))):
+        await kept.sample(day)
+    whole = (await kept.stats()).samples
+    await kept.sample("2027-01-01")
+    cut = (await kept.stats()).samples
+    await store.close()
+
+    assert (whole[0].day, whole[0].memory_count, len(whole)) == ("2025-01-01", 1, MAX_SAMPLES)
+    assert (cut[0].day, cut[-1].day, len(cut)) == ("2026-000", "2027-01-01", MAX_SAMPLES)

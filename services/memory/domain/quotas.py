@@ -1,13 +1,21 @@
 """What owners have stored and may store, and what the store holds altogether."""
 
+import asyncio
+import logging
 from dataclasses import dataclass, fields
 from typing import Protocol
 
 from services.memory.domain.audits import Roles
 from services.memory.domain.erasure import NotYours
+from services.memory.domain.memories import Clock, utc_now
 from services.memory.domain.subject_data import checked_owner
 from services.mesh.caller import Caller
-from services.mesh.errors import InvalidInput, ResourceExhausted, Violation
+from services.mesh.errors import InvalidInput, MemoryBoxError, ResourceExhausted, Violation
+
+SAMPLE_S = 3600.0
+MAX_SAMPLES = 400  # days
+
+_log = logging.getLogger(__name__)
 
 
 class QuotaExceeded(ResourceExhausted):
@@ -31,6 +39,7 @@ class Usage:
     owner_user: str
     memory_count: int
     content_bytes: int
+    revision_bytes: int  # of former states
     quota: Quota
 
     def check(self, *, more_memories: bool, more_bytes: bool) -> None:
@@ -38,8 +47,9 @@ class Usage:
         limit = self.quota
         if more_memories and limit.max_memories and self.memory_count > limit.max_memories:
             self._refuse("memories", limit.max_memories, self.memory_count)
-        if more_bytes and limit.max_content_bytes and self.content_bytes > limit.max_content_bytes:
-            self._refuse("bytes of content and metadata", limit.max_content_bytes, self.content_bytes)
+        stored = self.content_bytes + self.revision_bytes
+        if more_bytes and limit.max_content_bytes and stored > limit.max_content_bytes:
+            self._refuse("bytes of content and metadata, former states included,", limit.max_content_bytes, stored)
 
     def _refuse(self, what: str, limit: int, wanted: int) -> None:
         description = f"at most {limit} {what} may be stored, this would make {wanted}"
@@ -53,6 +63,17 @@ class StorageStats:
     memory_count: int  # alive
     deleted_count: int  # and not purged yet
     size_bytes: int  # of all files
+    samples: tuple["StorageSample", ...] = ()  # of former days, the oldest first
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSample:
+    """What the store held when it was last looked at on *day*, in ISO form, UTC."""
+
+    day: str
+    memory_count: int
+    deleted_count: int
+    size_bytes: int
 
 
 class QuotaStore(Protocol):
@@ -67,16 +88,21 @@ class QuotaStore(Protocol):
         ...
 
     async def stats(self) -> StorageStats:
-        """Return what the store holds."""
+        """Return what the store holds and held."""
+        ...
+
+    async def sample(self, day: str) -> None:
+        """Keep what the store holds as that *day*'s; of more than ``MAX_SAMPLES`` days the youngest stay."""
         ...
 
 
 class Quotas:
     """The use cases."""
 
-    def __init__(self, store: QuotaStore, roles: Roles) -> None:
+    def __init__(self, store: QuotaStore, roles: Roles, clock: Clock = utc_now) -> None:
         self._store = store
         self._roles = roles
+        self._clock = clock
 
     async def usage(self, caller: Caller, owner: str) -> Usage:
         """Return one's own usage, '' for oneself; governors: anyone's. Raises ``NotYours``."""
@@ -98,5 +124,14 @@ class Quotas:
         return quota
 
     async def stats(self) -> StorageStats:
-        """Return what the store holds."""
+        """Return what the store holds and held."""
         return await self._store.stats()
+
+    async def run(self) -> None:
+        """Sample every hour what the store holds, until cancelled; the last look at a day is the one that stays."""
+        while True:
+            try:
+                await self._store.sample(self._clock().date().isoformat())
+            except MemoryBoxError as error:
+                _log.warning("the store's size could not be kept", extra={"reason": error.reason})
+            await asyncio.sleep(SAMPLE_S)

@@ -57,6 +57,7 @@ class GovernanceServicer(BackupRpcs, pb_grpc.GovernanceServiceServicer):
             owner_user=usage.owner_user,
             memory_count=usage.memory_count,
             content_bytes=usage.content_bytes,
+            revision_bytes=usage.revision_bytes,
             quota=_quota_to_proto(usage.quota),
         )
         return pb.GetUsageResponse(usage=message)
@@ -69,8 +70,20 @@ class GovernanceServicer(BackupRpcs, pb_grpc.GovernanceServiceServicer):
         self, request: pb.GetStorageStatsRequest, context: "Context"
     ) -> pb.GetStorageStatsResponse:
         stats = await self._quotas.stats()
+        samples = [
+            pb.GetStorageStatsResponse.Sample(
+                day=sample.day,
+                memory_count=sample.memory_count,
+                deleted_count=sample.deleted_count,
+                size_bytes=sample.size_bytes,
+            )
+            for sample in stats.samples
+        ]
         return pb.GetStorageStatsResponse(
-            memory_count=stats.memory_count, deleted_count=stats.deleted_count, size_bytes=stats.size_bytes
+            memory_count=stats.memory_count,
+            deleted_count=stats.deleted_count,
+            size_bytes=stats.size_bytes,
+            samples=samples,
         )
 
 

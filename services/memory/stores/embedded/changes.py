@@ -214,8 +214,9 @@ class ChangeWriter:
         row = memory_to_row(memory, partition, text.size_bytes, stored.request_hash)
         keep_state(self._connection, stored.doc)
         self._connection.execute(_UPDATE, (*row, stored.doc))
-        grown = stored_bytes(memory) > stored_bytes(stored.memory)
-        enforce(self._connection, memory.owner_user, more_memories=False, more_bytes=grown)
+        said = (memory.content, memory.metadata) != (stored.memory.content, stored.memory.metadata)
+        more = said and stored_bytes(memory) >= stored_bytes(stored.memory)  # the state before stays too
+        enforce(self._connection, memory.owner_user, more_memories=False, more_bytes=more)
         write_parents(self._connection, stored.doc, memory, stored.memory)
         if memory.content != stored.memory.content:
             self._write_terms(stored.doc, text)

@@ -159,8 +159,13 @@ class EmbeddedQuotas:
         )
 
     async def stats(self) -> StorageStats:
-        """Return what the store holds."""
+        """Return what the store holds and held."""
         return await self._store.read(quotas.read_stats)
+
+    async def sample(self, day: str) -> None:
+        """Keep what the store holds as that day's."""
+        stats = await self.stats()
+        await self._store.run(lambda ground: quotas.keep_sample(ground.connection, day, stats))
 
 
 class EmbeddedRetention:

@@ -30,6 +30,7 @@ OWNERS: Mapping[str, str] = {
     "audit_subjects": _OF_NOBODY,
     "audit_chains": _OF_NOBODY,
     "settings": _OF_NOBODY,
+    "storage_samples": _OF_NOBODY,
     "spaces": _OF_NOBODY,
     "sqlite_sequence": _OF_NOBODY,
 }

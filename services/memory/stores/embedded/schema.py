@@ -391,6 +391,37 @@ END;
 {_EXPIRY_TRIGGERS}
 """  # noqa: S608  # built of constants
 
+# Former states take room too; revision_bytes is kept by triggers, as the rest of owner_usage. storage_samples has what the store held on
+# each day, as last looked at.
+_ACCOUNTING = """
+ALTER TABLE owner_usage ADD COLUMN revision_bytes INTEGER NOT NULL DEFAULT 0;
+INSERT INTO owner_usage (owner_user, memory_count, content_bytes, revision_bytes)
+  SELECT owner_user, 0, 0, sum(octet_length(content) + octet_length(metadata)) FROM revisions WHERE true GROUP BY owner_user
+  ON CONFLICT (owner_user) DO UPDATE SET revision_bytes = excluded.revision_bytes;
+DROP TRIGGER memory_usage_grows;
+CREATE TRIGGER memory_usage_grows AFTER INSERT ON memories BEGIN
+  INSERT INTO owner_usage (owner_user, memory_count, content_bytes)
+    VALUES (NEW.owner_user, 1, octet_length(NEW.content) + octet_length(NEW.metadata))
+    ON CONFLICT (owner_user) DO UPDATE SET
+      memory_count = memory_count + 1, content_bytes = content_bytes + excluded.content_bytes;
+END;
+CREATE TRIGGER revision_usage_grows AFTER INSERT ON revisions BEGIN
+  INSERT INTO owner_usage (owner_user, memory_count, content_bytes, revision_bytes)
+    VALUES (NEW.owner_user, 0, 0, octet_length(NEW.content) + octet_length(NEW.metadata))
+    ON CONFLICT (owner_user) DO UPDATE SET revision_bytes = revision_bytes + excluded.revision_bytes;
+END;
+CREATE TRIGGER revision_usage_shrinks AFTER DELETE ON revisions BEGIN
+  UPDATE owner_usage SET revision_bytes = revision_bytes - octet_length(OLD.content) - octet_length(OLD.metadata)
+    WHERE owner_user = OLD.owner_user;
+END;
+CREATE TABLE storage_samples (
+  day           TEXT PRIMARY KEY,
+  memory_count  INTEGER NOT NULL,
+  deleted_count INTEGER NOT NULL,
+  size_bytes    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _ACCESS,
@@ -403,4 +434,5 @@ MIGRATIONS: tuple[str, ...] = (
     _PLACES,
     _EXPIRIES,
     _IDENTITY,
+    _ACCOUNTING,
 )  # migration n is the n-th

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(memorybox/governance/v1/governance.proto\x12\x17memorybox.governance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n\x0fRetentionPolicy\x12\x30\n\rarchive_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bpurge_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x19\n\x11\x64ue_archive_count\x18\x04 \x01(\x03\x12\x17\n\x0f\x64ue_purge_count\x18\x05 \x01(\x03\"w\n\x05Usage\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12\x14\n\x0cmemory_count\x18\x02 \x01(\x03\x12\x15\n\rcontent_bytes\x18\x03 \x01(\x03\x12-\n\x05quota\x18\x04 \x01(\x0b\x32\x1e.memorybox.governance.v1.Quota\"8\n\x05Quota\x12\x14\n\x0cmax_memories\x18\x01 \x01(\x03\x12\x19\n\x11max_content_bytes\x18\x02 \x01(\x03\"\x9f\x01\n\x06\x42\x61\x63kup\x12\x11\n\tbackup_id\x18\x01 \x01(\t\x12.\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x10\n\x08verified\x18\x04 \x01(\x08\x12\x14\n\x0cmemory_count\x18\x05 \x01(\x03\x12\x16\n\x0eschema_version\x18\x06 \x01(\x05\"\x95\x01\n\x0eRestoredBackup\x12\x11\n\tbackup_id\x18\x01 \x01(\t\x12\x10\n\x08in_place\x18\x02 \x01(\x08\x12\x0e\n\x06\x66older\x18\x03 \x01(\t\x12\x14\n\x0cmemory_count\x18\x04 \x01(\x03\x12\x1a\n\x12shredded_row_count\x18\x05 \x01(\x03\x12\x1c\n\x14shredded_owner_count\x18\x06 \x01(\x03\"\x8b\x02\n\nAuditEvent\x12\x16\n\x0e\x61udit_event_id\x18\x01 \x01(\t\x12\x11\n\twriter_id\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x11\n\tprev_hash\x18\x04 \x01(\x0c\x12\x0c\n\x04hash\x18\x05 \x01(\x0c\x12.\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x61\x63tor_pseudonym\x18\x07 \x01(\t\x12\x12\n\nactor_user\x18\x08 \x01(\t\x12\x0e\n\x06method\x18\t \x01(\t\x12\x0f\n\x07outcome\x18\n \x01(\t\x12\x14\n\x0cresource_ids\x18\x0b \x03(\t\x12\x10\n\x08trace_id\x18\x0c \x01(\t\"\xf1\x02\n\x11OperationMetadata\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12?\n\x05state\x18\x02 \x01(\x0e\x32\x30.memorybox.governance.v1.OperationMetadata.State\x12\x12\n\ndone_count\x18\x03 \x01(\x03\x12\x13\n\x0btotal_count\x18\x04 \x01(\x03\x12\x0c\n\x04note\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndone_per_s\x18\x08 \x01(\x01\"b\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\r\n\tSUCCEEDED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\x12\r\n\tCANCELLED\x10\x05\"\xfe\x02\n\x12SubjectDataReceipt\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12K\n\x08services\x18\x04 \x03(\x0b\x32\x39.memorybox.governance.v1.SubjectDataReceipt.ServiceCounts\x12\x30\n\x0c\x63ompleted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04hash\x18\x06 \x01(\x0c\x1a\xa6\x01\n\rServiceCounts\x12\x0f\n\x07service\x18\x01 \x01(\t\x12U\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x45.memorybox.governance.v1.SubjectDataReceipt.ServiceCounts.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(memorybox/governance/v1/governance.proto\x12\x17memorybox.governance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x01\n\x0fRetentionPolicy\x12\x30\n\rarchive_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bpurge_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x19\n\x11\x64ue_archive_count\x18\x04 \x01(\x03\x12\x17\n\x0f\x64ue_purge_count\x18\x05 \x01(\x03\"\x8f\x01\n\x05Usage\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12\x14\n\x0cmemory_count\x18\x02 \x01(\x03\x12\x15\n\rcontent_bytes\x18\x03 \x01(\x03\x12-\n\x05quota\x18\x04 \x01(\x0b\x32\x1e.memorybox.governance.v1.Quota\x12\x16\n\x0erevision_bytes\x18\x05 \x01(\x03\"8\n\x05Quota\x12\x14\n\x0cmax_memories\x18\x01 \x01(\x03\x12\x19\n\x11max_content_bytes\x18\x02 \x01(\x03\"\x9f\x01\n\x06\x42\x61\x63kup\x12\x11\n\tbackup_id\x18\x01 \x01(\t\x12.\n\ncreated_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x10\n\x08verified\x18\x04 \x01(\x08\x12\x14\n\x0cmemory_count\x18\x05 \x01(\x03\x12\x16\n\x0eschema_version\x18\x06 \x01(\x05\"\x95\x01\n\x0eRestoredBackup\x12\x11\n\tbackup_id\x18\x01 \x01(\t\x12\x10\n\x08in_place\x18\x02 \x01(\x08\x12\x0e\n\x06\x66older\x18\x03 \x01(\t\x12\x14\n\x0cmemory_count\x18\x04 \x01(\x03\x12\x1a\n\x12shredded_row_count\x18\x05 \x01(\x03\x12\x1c\n\x14shredded_owner_count\x18\x06 \x01(\x03\"\x8b\x02\n\nAuditEvent\x12\x16\n\x0e\x61udit_event_id\x18\x01 \x01(\t\x12\x11\n\twriter_id\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x11\n\tprev_hash\x18\x04 \x01(\x0c\x12\x0c\n\x04hash\x18\x05 \x01(\x0c\x12.\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x61\x63tor_pseudonym\x18\x07 \x01(\t\x12\x12\n\nactor_user\x18\x08 \x01(\t\x12\x0e\n\x06method\x18\t \x01(\t\x12\x0f\n\x07outcome\x18\n \x01(\t\x12\x14\n\x0cresource_ids\x18\x0b \x03(\t\x12\x10\n\x08trace_id\x18\x0c \x01(\t\"\xf1\x02\n\x11OperationMetadata\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12?\n\x05state\x18\x02 \x01(\x0e\x32\x30.memorybox.governance.v1.OperationMetadata.State\x12\x12\n\ndone_count\x18\x03 \x01(\x03\x12\x13\n\x0btotal_count\x18\x04 \x01(\x03\x12\x0c\n\x04note\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndone_per_s\x18\x08 \x01(\x01\"b\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\r\n\tSUCCEEDED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\x12\r\n\tCANCELLED\x10\x05\"\xfe\x02\n\x12SubjectDataReceipt\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12K\n\x08services\x18\x04 \x03(\x0b\x32\x39.memorybox.governance.v1.SubjectDataReceipt.ServiceCounts\x12\x30\n\x0c\x63ompleted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04hash\x18\x06 \x01(\x0c\x1a\xa6\x01\n\rServiceCounts\x12\x0f\n\x07service\x18\x01 \x01(\t\x12U\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x45.memorybox.governance.v1.SubjectDataReceipt.ServiceCounts.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,24 +37,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBJECTDATARECEIPT_SERVICECOUNTS_COUNTSENTRY']._serialized_options = b'8\001'
   _globals['_RETENTIONPOLICY']._serialized_start=135
   _globals['_RETENTIONPOLICY']._serialized_end=316
-  _globals['_USAGE']._serialized_start=318
-  _globals['_USAGE']._serialized_end=437
-  _globals['_QUOTA']._serialized_start=439
-  _globals['_QUOTA']._serialized_end=495
-  _globals['_BACKUP']._serialized_start=498
-  _globals['_BACKUP']._serialized_end=657
-  _globals['_RESTOREDBACKUP']._serialized_start=660
-  _globals['_RESTOREDBACKUP']._serialized_end=809
-  _globals['_AUDITEVENT']._serialized_start=812
-  _globals['_AUDITEVENT']._serialized_end=1079
-  _globals['_OPERATIONMETADATA']._serialized_start=1082
-  _globals['_OPERATIONMETADATA']._serialized_end=1451
-  _globals['_OPERATIONMETADATA_STATE']._serialized_start=1353
-  _globals['_OPERATIONMETADATA_STATE']._serialized_end=1451
-  _globals['_SUBJECTDATARECEIPT']._serialized_start=1454
-  _globals['_SUBJECTDATARECEIPT']._serialized_end=1836
-  _globals['_SUBJECTDATARECEIPT_SERVICECOUNTS']._serialized_start=1670
-  _globals['_SUBJECTDATARECEIPT_SERVICECOUNTS']._serialized_end=1836
-  _globals['_SUBJECTDATARECEIPT_SERVICECOUNTS_COUNTSENTRY']._serialized_start=1791
-  _globals['_SUBJECTDATARECEIPT_SERVICECOUNTS_COUNTSENTRY']._serialized_end=1836
+  _globals['_USAGE']._serialized_start=319
+  _globals['_USAGE']._serialized_end=462
+  _globals['_QUOTA']._serialized_start=464
+  _globals['_QUOTA']._serialized_end=520
+  _globals['_BACKUP']._serialized_start=523
+  _globals['_BACKUP']._serialized_end=682
+  _globals['_RESTOREDBACKUP']._serialized_start=685
+  _globals['_RESTOREDBACKUP']._serialized_end=834
+  _globals['_AUDITEVENT']._serialized_start=837
+  _globals['_AUDITEVENT']._serialized_end=1104
+  _globals['_OPERATIONMETADATA']._serialized_start=1107
+  _globals['_OPERATIONMETADATA']._serialized_end=1476
+  _globals['_OPERATIONMETADATA_STATE']._serialized_start=1378
+  _globals['_OPERATIONMETADATA_STATE']._serialized_end=1476
+  _globals['_SUBJECTDATARECEIPT']._serialized_start=1479
+  _globals['_SUBJECTDATARECEIPT']._serialized_end=1861
+  _globals['_SUBJECTDATARECEIPT_SERVICECOUNTS']._serialized_start=1695
+  _globals['_SUBJECTDATARECEIPT_SERVICECOUNTS']._serialized_end=1861
+  _globals['_SUBJECTDATARECEIPT_SERVICECOUNTS_COUNTSENTRY']._serialized_start=1816
+  _globals['_SUBJECTDATARECEIPT_SERVICECOUNTS_COUNTSENTRY']._serialized_end=1861
 # @@protoc_insertion_point(module_scope)

@@ -75,12 +75,15 @@ class Usage(_message.Message):
     MEMORY_COUNT_FIELD_NUMBER: _builtins.int
     CONTENT_BYTES_FIELD_NUMBER: _builtins.int
     QUOTA_FIELD_NUMBER: _builtins.int
+    REVISION_BYTES_FIELD_NUMBER: _builtins.int
     owner_user: _builtins.str
     """The owner."""
     memory_count: _builtins.int
     """Memories stored, deleted ones that are not yet purged included."""
     content_bytes: _builtins.int
     """Bytes of content and metadata stored."""
+    revision_bytes: _builtins.int
+    """Bytes of content and metadata of former states."""
     @_builtins.property
     def quota(self) -> Global___Quota:
         """What the owner may store."""
@@ -92,10 +95,11 @@ class Usage(_message.Message):
         memory_count: _builtins.int = ...,
         content_bytes: _builtins.int = ...,
         quota: Global___Quota | None = ...,
+        revision_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_bytes", b"content_bytes", "memory_count", b"memory_count", "owner_user", b"owner_user", "quota", b"quota"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_bytes", b"content_bytes", "memory_count", b"memory_count", "owner_user", b"owner_user", "quota", b"quota", "revision_bytes", b"revision_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -112,7 +116,7 @@ class Quota(_message.Message):
     max_memories: _builtins.int
     """Memories at most."""
     max_content_bytes: _builtins.int
-    """Bytes of content and metadata at most."""
+    """Bytes of content and metadata at most, former states included. What makes a memory smaller, or changes neither of the two, is always let through."""
     def __init__(
         self,
         *,

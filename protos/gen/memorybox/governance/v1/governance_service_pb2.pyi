@@ -395,25 +395,63 @@ class GetStorageStatsResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class Sample(_message.Message):
+        """What was stored when it was last looked at on a day; that is done every hour."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        DAY_FIELD_NUMBER: _builtins.int
+        MEMORY_COUNT_FIELD_NUMBER: _builtins.int
+        DELETED_COUNT_FIELD_NUMBER: _builtins.int
+        SIZE_BYTES_FIELD_NUMBER: _builtins.int
+        day: _builtins.str
+        """The day, UTC, such as `2026-03-01`."""
+        memory_count: _builtins.int
+        """Memories that lived."""
+        deleted_count: _builtins.int
+        """Memories that were deleted and not yet purged."""
+        size_bytes: _builtins.int
+        """Bytes on disk."""
+        def __init__(
+            self,
+            *,
+            day: _builtins.str = ...,
+            memory_count: _builtins.int = ...,
+            deleted_count: _builtins.int = ...,
+            size_bytes: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "deleted_count", b"deleted_count", "memory_count", b"memory_count", "size_bytes", b"size_bytes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MEMORY_COUNT_FIELD_NUMBER: _builtins.int
     DELETED_COUNT_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
     memory_count: _builtins.int
     """Memories that live."""
     deleted_count: _builtins.int
     """Memories that are deleted and not yet purged."""
     size_bytes: _builtins.int
     """Bytes on disk."""
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetStorageStatsResponse.Sample]:
+        """How it grew: one for each of the last 400 days on which the service ran, the oldest first."""
+
     def __init__(
         self,
         *,
         memory_count: _builtins.int = ...,
         deleted_count: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
+        samples: _abc.Iterable[Global___GetStorageStatsResponse.Sample] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "memory_count", b"memory_count", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "memory_count", b"memory_count", "samples", b"samples", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
