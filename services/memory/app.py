@@ -133,8 +133,7 @@ def govern(
     others = [RemoteSubjectData(name, mesh.channel(name)) for name in settings.subject_services]
     vault, owner_keys = open_vault(mesh, store, settings)
     # The key goes last: until the rows are gone, a backup may still seal some with it.
-    # The others go first: they hand on audit events that wait with them, which would bring a name back.
-    targets: tuple[SubjectDataTarget, ...] = (*others, subject_data, OwnerKeysTarget(vault))
+    targets: tuple[SubjectDataTarget, ...] = (subject_data, *others, OwnerKeysTarget(vault))
     own_kinds = [SubjectDataKind(name, targets, log, store.secrets.id_key) for name in (ERASE, ANONYMIZE)]
     ruled = EmbeddedRetention(store)
     retention = Retention(ruled, operations)

@@ -48,6 +48,10 @@ class Outbox(Protocol):
         """Forget entries up to *last_seq*."""
         ...
 
+    async def rename(self, actor: str, to: str) -> None:
+        """Put *to* in the place of *actor*."""
+        ...
+
     async def begin_anew(self) -> None:
         """Start a new chain: what waits is numbered from 1, under another writer's id."""
         ...
@@ -115,6 +119,12 @@ class Recorder:
                         "the audit log lacks events of this writer; a new chain begins", extra={"writer": writer_id}
                     )
                     await self._outbox.begin_anew()
+
+    async def forget(self, actor: str, nobody: str) -> None:
+        """Have *nobody* stand for *actor* in all that still waits: sent, it would bring a name back that was erased."""
+        async with self._handing_on:
+            await self.flush()
+            await self._outbox.rename(actor, nobody)
 
     async def run(self) -> None:
         """Hand events on again and again, until cancelled."""

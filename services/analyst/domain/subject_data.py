@@ -61,7 +61,7 @@ class SubjectData:
     async def erase(self, owner: str) -> Counts:
         """Erase everything."""
         tables = self._own_tables(_checked(owner))
-        await self._recorder.hand_on()  # what waits there would bring the name back
+        await self._recorder.forget(owner, _nobody())
         counts = await self._store.erase(owner)
         if self._tables is not None and tables:
             await self._tables.drop(tables)
@@ -71,8 +71,8 @@ class SubjectData:
     async def anonymize(self, owner: str) -> Counts:
         """Cut the tie between the person and what others can see."""
         tables = self._own_tables(_checked(owner))
-        await self._recorder.hand_on()
-        nobody = f"anonymous:{uuid.uuid4()}"
+        nobody = _nobody()
+        await self._recorder.forget(owner, nobody)
         counts = await self._store.anonymize(owner, nobody)
         if self._tables is not None and tables:
             await self._tables.rename_owner(owner, nobody)
@@ -83,6 +83,11 @@ class SubjectData:
         return (
             [] if self._tables is None else [table.name for table in self._tables.tables() if table.owner_user == owner]
         )
+
+
+def _nobody() -> str:
+    """Return a name that nobody has."""
+    return f"anonymous:{uuid.uuid4()}"
 
 
 def _checked(owner: str) -> str:

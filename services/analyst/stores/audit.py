@@ -52,6 +52,14 @@ class EmbeddedOutbox:
             lambda connection: connection.execute("DELETE FROM audit_outbox WHERE seq <= ?", (last_seq,)).fetchall()
         )
 
+    async def rename(self, actor: str, to: str) -> None:
+        """Put *to* in the place of *actor*."""
+        await self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE audit_outbox SET actor = ? WHERE actor = ?", (to, actor)
+            ).fetchall()
+        )
+
     async def begin_anew(self) -> None:
         """Start a new chain: what waits is numbered from 1, under another writer's id."""
 
