@@ -70,6 +70,7 @@ def memorybox_options(settings: GatewaySettings) -> Options:
     """Return how Memory Box's own API is transcoded."""
     return Options(
         default_routes=False,
+        rules_package="memorybox.rules.v1",
         emit_defaults=True,
         emit_empty_details=True,
         inexact_integers="reject",

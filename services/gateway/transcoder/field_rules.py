@@ -12,10 +12,11 @@ from google.protobuf.message import Message
 class Rules:
     """Reads the rules of messages, fields and oneofs; without protovalidate in the loaded set there are none."""
 
-    def __init__(self, pool: DescriptorPool) -> None:
-        self._fields = _Option(pool, "FieldOptions", "buf.validate.field")
-        self._messages = _Option(pool, "MessageOptions", "buf.validate.message")
-        self._oneofs = _Option(pool, "OneofOptions", "buf.validate.oneof")
+    def __init__(self, pool: DescriptorPool, package: str) -> None:
+        """*package* declares the options: protovalidate's own, or another with the same names."""
+        self._fields = _Option(pool, "FieldOptions", f"{package}.field")
+        self._messages = _Option(pool, "MessageOptions", f"{package}.message")
+        self._oneofs = _Option(pool, "OneofOptions", f"{package}.oneof")
 
     def of_field(self, field: FieldDescriptor) -> Message | None:
         """Return the rules of a field."""

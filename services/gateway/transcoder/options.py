@@ -38,6 +38,8 @@ class Options:
     """What to do with a JSON member that names no field."""
     validation: bool = True
     """Refuse requests that break the rules which their contract states with protovalidate's options (buf.validate)."""
+    rules_package: str = "buf.validate"
+    """Package that declares the options of such rules; another one may state its own by the same names."""
     required_fields: bool = False
     """Refuse requests without a field of behaviour REQUIRED (google.api.field_behavior)."""
     inexact_integers: Policy = "ignore"

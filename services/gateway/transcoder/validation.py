@@ -32,7 +32,8 @@ class Validators:
     """The validators of one pool's messages. ``warnings`` tells which rules nobody checks here."""
 
     def __init__(self, pool: DescriptorPool, options: Options) -> None:
-        self._rules = Rules(pool)
+        self._rules = Rules(pool, options.rules_package)
+        self._package = options.rules_package
         self._enabled = options.validation
         self._require = options.required_fields
         self._steps: dict[str, list[Step]] = {}
@@ -72,16 +73,16 @@ class Validators:
             known = self._lawful[message.full_name] = (
                 self._rules.of_message(message) is not None
                 or any(self._rules.of_oneof(oneof) is not None for oneof in message.oneofs)
-                or any(self._field_rules(field)[0] or self._field_rules(field)[1] for field in message.fields)
+                or any(any(self._field_rules(field)) for field in message.fields)
             )
         return known
 
-    def _field_rules(self, field: FieldDescriptor) -> tuple[bool, dict[str, Any]]:
-        """Return whether a field must be there, and its other rules."""
+    def _field_rules(self, field: FieldDescriptor) -> tuple[bool, dict[str, Any] | None]:
+        """Return whether a field must be there, and its other rules, None for one that nobody may look into."""
         rules = self._rules.of_field(field) if self._enabled else None
         found = given(rules) if rules is not None else {}
         required = bool(found.pop("required", False)) or (self._require and is_required(field))
-        return required, found if found.get("ignore") != _ALWAYS else {}
+        return required, found if found.get("ignore") != _ALWAYS else None
 
     def _compile(self, message: Descriptor) -> list[Step]:
         known = self._steps.get(message.full_name)
@@ -107,6 +108,8 @@ class Validators:
 
     def _field(self, field: FieldDescriptor, *, alone: bool) -> list[Step]:
         required, found = self._field_rules(field)
+        if found is None:
+            return []
         for name in _CEL & found.keys():
             self._warn(field.full_name, name)
         rules = self._rules.of_field(field) if found else None
@@ -186,7 +189,7 @@ class Validators:
         return checks
 
     def _warn(self, name: str, rule: str) -> None:
-        text = f"{name}: the rule {rule} of buf.validate is not checked by the gateway"
+        text = f"{name}: the rule {rule} of {self._package} is not checked by the gateway"
         if text not in self.warnings:
             self.warnings.append(text)
 

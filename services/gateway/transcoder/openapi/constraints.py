@@ -51,8 +51,8 @@ _FORMATS = {
 class Constraints:
     """Says the rules of fields; without protovalidate in the loaded set there are none."""
 
-    def __init__(self, pool: DescriptorPool) -> None:
-        self._rules = Rules(pool)
+    def __init__(self, pool: DescriptorPool, package: str) -> None:
+        self._rules = Rules(pool, package)
 
     def apply(self, field: FieldDescriptor, schema: Schema) -> Schema:
         """Return *schema* narrowed by the rules of *field*."""

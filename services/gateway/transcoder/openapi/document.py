@@ -75,7 +75,7 @@ class _Writer:
         self._bindings = sorted(transcoder.bindings, key=_order)
         self._comments: Comments = read_comments(transcoder.descriptor_sets)
         answered = reachable(binding.method.output_type for binding in self._bindings)
-        constraints = Constraints(transcoder.descriptors.pool)
+        constraints = Constraints(transcoder.descriptors.pool, transcoder.options.rules_package)
         self._schemas = Schemas(self._comments, constraints, transcoder.options, answered)
         self._operations = Operations(self._comments, self._schemas, transcoder.options)
         services = {binding.method.containing_service.full_name: binding for binding in self._bindings}

@@ -24,29 +24,32 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from memorybox.embedding.v1 import embedding_pb2 as memorybox_dot_embedding_dot_v1_dot_embedding__pb2
+from memorybox.rules.v1 import rules_pb2 as memorybox_dot_rules_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.memorybox/embedding/v1/embedding_service.proto\x12\x16memorybox.embedding.v1\x1a\x1cgoogle/api/annotations.proto\x1a&memorybox/embedding/v1/embedding.proto\"\xd5\x01\n\x11\x45mbedTextsRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12G\n\ninput_kind\x18\x02 \x01(\x0e\x32\x33.memorybox.embedding.v1.EmbedTextsRequest.InputKind\x12\r\n\x05space\x18\x03 \x01(\t\x12\x17\n\x0finclude_windows\x18\x04 \x01(\x08\"@\n\tInputKind\x12\x1a\n\x16INPUT_KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x44OCUMENT\x10\x01\x12\t\n\x05QUERY\x10\x02\"\x82\x01\n\x12\x45mbedTextsResponse\x12\x35\n\nembeddings\x18\x01 \x03(\x0b\x32!.memorybox.embedding.v1.Embedding\x12\x35\n\x05model\x18\x02 \x01(\x0b\x32&.memorybox.embedding.v1.EmbeddingModel\"\x1c\n\x1aListEmbeddingModelsRequest\"U\n\x1bListEmbeddingModelsResponse\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32&.memorybox.embedding.v1.EmbeddingModel2\xb2\x02\n\x10\x45mbeddingService\x12~\n\nEmbedTexts\x12).memorybox.embedding.v1.EmbedTextsRequest\x1a*.memorybox.embedding.v1.EmbedTextsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/embeddings:\x01*\x12\x9d\x01\n\x13ListEmbeddingModels\x12\x32.memorybox.embedding.v1.ListEmbeddingModelsRequest\x1a\x33.memorybox.embedding.v1.ListEmbeddingModelsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/embeddings/modelsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.memorybox/embedding/v1/embedding_service.proto\x12\x16memorybox.embedding.v1\x1a\x1cgoogle/api/annotations.proto\x1a&memorybox/embedding/v1/embedding.proto\x1a\x1ememorybox/rules/v1/rules.proto\"\xe2\x01\n\x11\x45mbedTextsRequest\x12\x1a\n\x05texts\x18\x01 \x03(\tB\x0b\xfa\xbe\x18\x07*\x05\x08\x01\x10\x80\x02\x12G\n\ninput_kind\x18\x02 \x01(\x0e\x32\x33.memorybox.embedding.v1.EmbedTextsRequest.InputKind\x12\r\n\x05space\x18\x03 \x01(\t\x12\x17\n\x0finclude_windows\x18\x04 \x01(\x08\"@\n\tInputKind\x12\x1a\n\x16INPUT_KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x44OCUMENT\x10\x01\x12\t\n\x05QUERY\x10\x02\"\x82\x01\n\x12\x45mbedTextsResponse\x12\x35\n\nembeddings\x18\x01 \x03(\x0b\x32!.memorybox.embedding.v1.Embedding\x12\x35\n\x05model\x18\x02 \x01(\x0b\x32&.memorybox.embedding.v1.EmbeddingModel\"\x1c\n\x1aListEmbeddingModelsRequest\"U\n\x1bListEmbeddingModelsResponse\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32&.memorybox.embedding.v1.EmbeddingModel2\xb2\x02\n\x10\x45mbeddingService\x12~\n\nEmbedTexts\x12).memorybox.embedding.v1.EmbedTextsRequest\x1a*.memorybox.embedding.v1.EmbedTextsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/embeddings:\x01*\x12\x9d\x01\n\x13ListEmbeddingModels\x12\x32.memorybox.embedding.v1.ListEmbeddingModelsRequest\x1a\x33.memorybox.embedding.v1.ListEmbeddingModelsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/embeddings/modelsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memorybox.embedding.v1.embedding_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_EMBEDTEXTSREQUEST'].fields_by_name['texts']._loaded_options = None
+  _globals['_EMBEDTEXTSREQUEST'].fields_by_name['texts']._serialized_options = b'\372\276\030\007*\005\010\001\020\200\002'
   _globals['_EMBEDDINGSERVICE'].methods_by_name['EmbedTexts']._loaded_options = None
   _globals['_EMBEDDINGSERVICE'].methods_by_name['EmbedTexts']._serialized_options = b'\202\323\344\223\002\023\"\016/v1/embeddings:\001*'
   _globals['_EMBEDDINGSERVICE'].methods_by_name['ListEmbeddingModels']._loaded_options = None
   _globals['_EMBEDDINGSERVICE'].methods_by_name['ListEmbeddingModels']._serialized_options = b'\202\323\344\223\002\027\022\025/v1/embeddings/models'
-  _globals['_EMBEDTEXTSREQUEST']._serialized_start=145
-  _globals['_EMBEDTEXTSREQUEST']._serialized_end=358
-  _globals['_EMBEDTEXTSREQUEST_INPUTKIND']._serialized_start=294
-  _globals['_EMBEDTEXTSREQUEST_INPUTKIND']._serialized_end=358
-  _globals['_EMBEDTEXTSRESPONSE']._serialized_start=361
-  _globals['_EMBEDTEXTSRESPONSE']._serialized_end=491
-  _globals['_LISTEMBEDDINGMODELSREQUEST']._serialized_start=493
-  _globals['_LISTEMBEDDINGMODELSREQUEST']._serialized_end=521
-  _globals['_LISTEMBEDDINGMODELSRESPONSE']._serialized_start=523
-  _globals['_LISTEMBEDDINGMODELSRESPONSE']._serialized_end=608
-  _globals['_EMBEDDINGSERVICE']._serialized_start=611
-  _globals['_EMBEDDINGSERVICE']._serialized_end=917
+  _globals['_EMBEDTEXTSREQUEST']._serialized_start=177
+  _globals['_EMBEDTEXTSREQUEST']._serialized_end=403
+  _globals['_EMBEDTEXTSREQUEST_INPUTKIND']._serialized_start=339
+  _globals['_EMBEDTEXTSREQUEST_INPUTKIND']._serialized_end=403
+  _globals['_EMBEDTEXTSRESPONSE']._serialized_start=406
+  _globals['_EMBEDTEXTSRESPONSE']._serialized_end=536
+  _globals['_LISTEMBEDDINGMODELSREQUEST']._serialized_start=538
+  _globals['_LISTEMBEDDINGMODELSREQUEST']._serialized_end=566
+  _globals['_LISTEMBEDDINGMODELSRESPONSE']._serialized_start=568
+  _globals['_LISTEMBEDDINGMODELSRESPONSE']._serialized_end=653
+  _globals['_EMBEDDINGSERVICE']._serialized_start=656
+  _globals['_EMBEDDINGSERVICE']._serialized_end=962
 # @@protoc_insertion_point(module_scope)

@@ -25,31 +25,34 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from memorybox.governance.v1 import governance_pb2 as memorybox_dot_governance_dot_v1_dot_governance__pb2
+from memorybox.rules.v1 import rules_pb2 as memorybox_dot_rules_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+memorybox/governance/v1/audit_service.proto\x12\x17memorybox.governance.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(memorybox/governance/v1/governance.proto\"O\n\x16ListAuditEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"m\n\x17ListAuditEventsResponse\x12\x39\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32#.memorybox.governance.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"U\n\x15VerifyAuditLogRequest\x12<\n\x07receipt\x18\x01 \x01(\x0b\x32+.memorybox.governance.v1.SubjectDataReceipt\"\xd9\x01\n\x16VerifyAuditLogResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x13\n\x0b\x65vent_count\x18\x02 \x01(\x03\x12\x39\n\x0c\x66irst_broken\x18\x03 \x01(\x0b\x32#.memorybox.governance.v1.AuditEvent\x12\x32\n\x0everified_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\rreceipt_valid\x18\x05 \x01(\x08H\x00\x88\x01\x01\x42\x10\n\x0e_receipt_valid\"U\n\x18\x41ppendAuditEventsRequest\x12\x39\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32#.memorybox.governance.v1.AuditEvent\"-\n\x19\x41ppendAuditEventsResponse\x12\x10\n\x08last_seq\x18\x01 \x01(\x03\x32\xb1\x03\n\x0c\x41uditService\x12\x8d\x01\n\x0fListAuditEvents\x12/.memorybox.governance.v1.ListAuditEventsRequest\x1a\x30.memorybox.governance.v1.ListAuditEventsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/auditEvents\x12\x94\x01\n\x0eVerifyAuditLog\x12..memorybox.governance.v1.VerifyAuditLogRequest\x1a/.memorybox.governance.v1.VerifyAuditLogResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/auditEvents:verify:\x01*\x12z\n\x11\x41ppendAuditEvents\x12\x31.memorybox.governance.v1.AppendAuditEventsRequest\x1a\x32.memorybox.governance.v1.AppendAuditEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+memorybox/governance/v1/audit_service.proto\x12\x17memorybox.governance.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(memorybox/governance/v1/governance.proto\x1a\x1ememorybox/rules/v1/rules.proto\"\\\n\x16ListAuditEventsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xfa\xbe\x18\x07\x1a\x05\x08\x00\x10\xe8\x07\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"m\n\x17ListAuditEventsResponse\x12\x39\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32#.memorybox.governance.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"U\n\x15VerifyAuditLogRequest\x12<\n\x07receipt\x18\x01 \x01(\x0b\x32+.memorybox.governance.v1.SubjectDataReceipt\"\xd9\x01\n\x16VerifyAuditLogResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x13\n\x0b\x65vent_count\x18\x02 \x01(\x03\x12\x39\n\x0c\x66irst_broken\x18\x03 \x01(\x0b\x32#.memorybox.governance.v1.AuditEvent\x12\x32\n\x0everified_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\rreceipt_valid\x18\x05 \x01(\x08H\x00\x88\x01\x01\x42\x10\n\x0e_receipt_valid\"U\n\x18\x41ppendAuditEventsRequest\x12\x39\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32#.memorybox.governance.v1.AuditEvent\"-\n\x19\x41ppendAuditEventsResponse\x12\x10\n\x08last_seq\x18\x01 \x01(\x03\x32\xb1\x03\n\x0c\x41uditService\x12\x8d\x01\n\x0fListAuditEvents\x12/.memorybox.governance.v1.ListAuditEventsRequest\x1a\x30.memorybox.governance.v1.ListAuditEventsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/auditEvents\x12\x94\x01\n\x0eVerifyAuditLog\x12..memorybox.governance.v1.VerifyAuditLogRequest\x1a/.memorybox.governance.v1.VerifyAuditLogResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/auditEvents:verify:\x01*\x12z\n\x11\x41ppendAuditEvents\x12\x31.memorybox.governance.v1.AppendAuditEventsRequest\x1a\x32.memorybox.governance.v1.AppendAuditEventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memorybox.governance.v1.audit_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\372\276\030\007\032\005\010\000\020\350\007'
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEvents']._serialized_options = b'\202\323\344\223\002\021\022\017/v1/auditEvents'
   _globals['_AUDITSERVICE'].methods_by_name['VerifyAuditLog']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['VerifyAuditLog']._serialized_options = b'\202\323\344\223\002\033\"\026/v1/auditEvents:verify:\001*'
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=177
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=256
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=258
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=367
-  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=369
-  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=454
-  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=457
-  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=674
-  _globals['_APPENDAUDITEVENTSREQUEST']._serialized_start=676
-  _globals['_APPENDAUDITEVENTSREQUEST']._serialized_end=761
-  _globals['_APPENDAUDITEVENTSRESPONSE']._serialized_start=763
-  _globals['_APPENDAUDITEVENTSRESPONSE']._serialized_end=808
-  _globals['_AUDITSERVICE']._serialized_start=811
-  _globals['_AUDITSERVICE']._serialized_end=1244
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=209
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=301
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=303
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=412
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=414
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=499
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=502
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=719
+  _globals['_APPENDAUDITEVENTSREQUEST']._serialized_start=721
+  _globals['_APPENDAUDITEVENTSREQUEST']._serialized_end=806
+  _globals['_APPENDAUDITEVENTSRESPONSE']._serialized_start=808
+  _globals['_APPENDAUDITEVENTSRESPONSE']._serialized_end=853
+  _globals['_AUDITSERVICE']._serialized_start=856
+  _globals['_AUDITSERVICE']._serialized_end=1289
 # @@protoc_insertion_point(module_scope)

@@ -25,15 +25,18 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from memorybox.governance.v1 import governance_pb2 as memorybox_dot_governance_dot_v1_dot_governance__pb2
+from memorybox.rules.v1 import rules_pb2 as memorybox_dot_rules_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0memorybox/governance/v1/governance_service.proto\x12\x17memorybox.governance.v1\x1a\x1cgoogle/api/annotations.proto\x1a#google/longrunning/operations.proto\x1a(memorybox/governance/v1/governance.proto\";\n\x11\x45raseOwnerRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"?\n\x15\x41nonymizeOwnerRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1b\n\x19GetRetentionPolicyRequest\"V\n\x1aGetRetentionPolicyResponse\x12\x38\n\x06policy\x18\x01 \x01(\x0b\x32(.memorybox.governance.v1.RetentionPolicy\"f\n\x19SetRetentionPolicyRequest\x12\x38\n\x06policy\x18\x01 \x01(\x0b\x32(.memorybox.governance.v1.RetentionPolicy\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"V\n\x1aSetRetentionPolicyResponse\x12\x38\n\x06policy\x18\x01 \x01(\x0b\x32(.memorybox.governance.v1.RetentionPolicy\"%\n\x0fGetUsageRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\"A\n\x10GetUsageResponse\x12-\n\x05usage\x18\x01 \x01(\x0b\x32\x1e.memorybox.governance.v1.Usage\"T\n\x0fSetQuotaRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12-\n\x05quota\x18\x02 \x01(\x0b\x32\x1e.memorybox.governance.v1.Quota\"A\n\x10SetQuotaResponse\x12-\n\x05quota\x18\x01 \x01(\x0b\x32\x1e.memorybox.governance.v1.Quota\")\n\x13\x43reateBackupRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\";\n\x12ListBackupsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"`\n\x13ListBackupsResponse\x12\x30\n\x07\x62\x61\x63kups\x18\x01 \x03(\x0b\x32\x1f.memorybox.governance.v1.Backup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"_\n\x14RestoreBackupRequest\x12\x11\n\tbackup_id\x18\x01 \x01(\t\x12\x10\n\x08in_place\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06\x66older\x18\x04 \x01(\t\"\x18\n\x16GetStorageStatsRequest\"\xfc\x01\n\x17GetStorageStatsResponse\x12\x14\n\x0cmemory_count\x18\x01 \x01(\x03\x12\x15\n\rdeleted_count\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12H\n\x07samples\x18\x04 \x03(\x0b\x32\x37.memorybox.governance.v1.GetStorageStatsResponse.Sample\x1aV\n\x06Sample\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x14\n\x0cmemory_count\x18\x02 \x01(\x03\x12\x15\n\rdeleted_count\x18\x03 \x01(\x03\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x32\x9d\x0b\n\x11GovernanceService\x12\x81\x01\n\nEraseOwner\x12*.memorybox.governance.v1.EraseOwnerRequest\x1a\x1d.google.longrunning.Operation\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/owners/{owner_user}:erase:\x01*\x12\x8d\x01\n\x0e\x41nonymizeOwner\x12..memorybox.governance.v1.AnonymizeOwnerRequest\x1a\x1d.google.longrunning.Operation\",\x82\xd3\xe4\x93\x02&\"!/v1/owners/{owner_user}:anonymize:\x01*\x12\xa2\x01\n\x12GetRetentionPolicy\x12\x32.memorybox.governance.v1.GetRetentionPolicyRequest\x1a\x33.memorybox.governance.v1.GetRetentionPolicyResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x13/v1/retentionPolicyb\x06policy\x12\xaa\x01\n\x12SetRetentionPolicy\x12\x32.memorybox.governance.v1.SetRetentionPolicyRequest\x1a\x33.memorybox.governance.v1.SetRetentionPolicyResponse\"+\x82\xd3\xe4\x93\x02%\x1a\x13/v1/retentionPolicy:\x06policyb\x06policy\x12y\n\x08GetUsage\x12(.memorybox.governance.v1.GetUsageRequest\x1a).memorybox.governance.v1.GetUsageResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\t/v1/usageb\x05usage\x12\x94\x01\n\x08SetQuota\x12(.memorybox.governance.v1.SetQuotaRequest\x1a).memorybox.governance.v1.SetQuotaResponse\"3\x82\xd3\xe4\x93\x02-\x1a\x1d/v1/owners/{owner_user}/quota:\x05quotab\x05quota\x12s\n\x0c\x43reateBackup\x12,.memorybox.governance.v1.CreateBackupRequest\x1a\x1d.google.longrunning.Operation\"\x16\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/backups:\x01*\x12}\n\x0bListBackups\x12+.memorybox.governance.v1.ListBackupsRequest\x1a,.memorybox.governance.v1.ListBackupsResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/backups\x12\x89\x01\n\rRestoreBackup\x12-.memorybox.governance.v1.RestoreBackupRequest\x1a\x1d.google.longrunning.Operation\"*\x82\xd3\xe4\x93\x02$\"\x1f/v1/backups/{backup_id}:restore:\x01*\x12\x8f\x01\n\x0fGetStorageStats\x12/.memorybox.governance.v1.GetStorageStatsRequest\x1a\x30.memorybox.governance.v1.GetStorageStatsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/storage:statsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0memorybox/governance/v1/governance_service.proto\x12\x17memorybox.governance.v1\x1a\x1cgoogle/api/annotations.proto\x1a#google/longrunning/operations.proto\x1a(memorybox/governance/v1/governance.proto\x1a\x1ememorybox/rules/v1/rules.proto\";\n\x11\x45raseOwnerRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"?\n\x15\x41nonymizeOwnerRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1b\n\x19GetRetentionPolicyRequest\"V\n\x1aGetRetentionPolicyResponse\x12\x38\n\x06policy\x18\x01 \x01(\x0b\x32(.memorybox.governance.v1.RetentionPolicy\"f\n\x19SetRetentionPolicyRequest\x12\x38\n\x06policy\x18\x01 \x01(\x0b\x32(.memorybox.governance.v1.RetentionPolicy\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"V\n\x1aSetRetentionPolicyResponse\x12\x38\n\x06policy\x18\x01 \x01(\x0b\x32(.memorybox.governance.v1.RetentionPolicy\"%\n\x0fGetUsageRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\"A\n\x10GetUsageResponse\x12-\n\x05usage\x18\x01 \x01(\x0b\x32\x1e.memorybox.governance.v1.Usage\"T\n\x0fSetQuotaRequest\x12\x12\n\nowner_user\x18\x01 \x01(\t\x12-\n\x05quota\x18\x02 \x01(\x0b\x32\x1e.memorybox.governance.v1.Quota\"A\n\x10SetQuotaResponse\x12-\n\x05quota\x18\x01 \x01(\x0b\x32\x1e.memorybox.governance.v1.Quota\")\n\x13\x43reateBackupRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"H\n\x12ListBackupsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xfa\xbe\x18\x07\x1a\x05\x08\x00\x10\xe8\x07\x12\x12\n\npage_token\x18\x02 \x01(\t\"`\n\x13ListBackupsResponse\x12\x30\n\x07\x62\x61\x63kups\x18\x01 \x03(\x0b\x32\x1f.memorybox.governance.v1.Backup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"_\n\x14RestoreBackupRequest\x12\x11\n\tbackup_id\x18\x01 \x01(\t\x12\x10\n\x08in_place\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06\x66older\x18\x04 \x01(\t\"\x18\n\x16GetStorageStatsRequest\"\xfc\x01\n\x17GetStorageStatsResponse\x12\x14\n\x0cmemory_count\x18\x01 \x01(\x03\x12\x15\n\rdeleted_count\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12H\n\x07samples\x18\x04 \x03(\x0b\x32\x37.memorybox.governance.v1.GetStorageStatsResponse.Sample\x1aV\n\x06Sample\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x14\n\x0cmemory_count\x18\x02 \x01(\x03\x12\x15\n\rdeleted_count\x18\x03 \x01(\x03\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x32\x9d\x0b\n\x11GovernanceService\x12\x81\x01\n\nEraseOwner\x12*.memorybox.governance.v1.EraseOwnerRequest\x1a\x1d.google.longrunning.Operation\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/owners/{owner_user}:erase:\x01*\x12\x8d\x01\n\x0e\x41nonymizeOwner\x12..memorybox.governance.v1.AnonymizeOwnerRequest\x1a\x1d.google.longrunning.Operation\",\x82\xd3\xe4\x93\x02&\"!/v1/owners/{owner_user}:anonymize:\x01*\x12\xa2\x01\n\x12GetRetentionPolicy\x12\x32.memorybox.governance.v1.GetRetentionPolicyRequest\x1a\x33.memorybox.governance.v1.GetRetentionPolicyResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x13/v1/retentionPolicyb\x06policy\x12\xaa\x01\n\x12SetRetentionPolicy\x12\x32.memorybox.governance.v1.SetRetentionPolicyRequest\x1a\x33.memorybox.governance.v1.SetRetentionPolicyResponse\"+\x82\xd3\xe4\x93\x02%\x1a\x13/v1/retentionPolicy:\x06policyb\x06policy\x12y\n\x08GetUsage\x12(.memorybox.governance.v1.GetUsageRequest\x1a).memorybox.governance.v1.GetUsageResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\t/v1/usageb\x05usage\x12\x94\x01\n\x08SetQuota\x12(.memorybox.governance.v1.SetQuotaRequest\x1a).memorybox.governance.v1.SetQuotaResponse\"3\x82\xd3\xe4\x93\x02-\x1a\x1d/v1/owners/{owner_user}/quota:\x05quotab\x05quota\x12s\n\x0c\x43reateBackup\x12,.memorybox.governance.v1.CreateBackupRequest\x1a\x1d.google.longrunning.Operation\"\x16\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/backups:\x01*\x12}\n\x0bListBackups\x12+.memorybox.governance.v1.ListBackupsRequest\x1a,.memorybox.governance.v1.ListBackupsResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/backups\x12\x89\x01\n\rRestoreBackup\x12-.memorybox.governance.v1.RestoreBackupRequest\x1a\x1d.google.longrunning.Operation\"*\x82\xd3\xe4\x93\x02$\"\x1f/v1/backups/{backup_id}:restore:\x01*\x12\x8f\x01\n\x0fGetStorageStats\x12/.memorybox.governance.v1.GetStorageStatsRequest\x1a\x30.memorybox.governance.v1.GetStorageStatsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/storage:statsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memorybox.governance.v1.governance_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LISTBACKUPSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTBACKUPSREQUEST'].fields_by_name['page_size']._serialized_options = b'\372\276\030\007\032\005\010\000\020\350\007'
   _globals['_GOVERNANCESERVICE'].methods_by_name['EraseOwner']._loaded_options = None
   _globals['_GOVERNANCESERVICE'].methods_by_name['EraseOwner']._serialized_options = b'\202\323\344\223\002\"\"\035/v1/owners/{owner_user}:erase:\001*'
   _globals['_GOVERNANCESERVICE'].methods_by_name['AnonymizeOwner']._loaded_options = None
@@ -54,40 +57,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GOVERNANCESERVICE'].methods_by_name['RestoreBackup']._serialized_options = b'\202\323\344\223\002$\"\037/v1/backups/{backup_id}:restore:\001*'
   _globals['_GOVERNANCESERVICE'].methods_by_name['GetStorageStats']._loaded_options = None
   _globals['_GOVERNANCESERVICE'].methods_by_name['GetStorageStats']._serialized_options = b'\202\323\344\223\002\023\022\021/v1/storage:stats'
-  _globals['_ERASEOWNERREQUEST']._serialized_start=186
-  _globals['_ERASEOWNERREQUEST']._serialized_end=245
-  _globals['_ANONYMIZEOWNERREQUEST']._serialized_start=247
-  _globals['_ANONYMIZEOWNERREQUEST']._serialized_end=310
-  _globals['_GETRETENTIONPOLICYREQUEST']._serialized_start=312
-  _globals['_GETRETENTIONPOLICYREQUEST']._serialized_end=339
-  _globals['_GETRETENTIONPOLICYRESPONSE']._serialized_start=341
-  _globals['_GETRETENTIONPOLICYRESPONSE']._serialized_end=427
-  _globals['_SETRETENTIONPOLICYREQUEST']._serialized_start=429
-  _globals['_SETRETENTIONPOLICYREQUEST']._serialized_end=531
-  _globals['_SETRETENTIONPOLICYRESPONSE']._serialized_start=533
-  _globals['_SETRETENTIONPOLICYRESPONSE']._serialized_end=619
-  _globals['_GETUSAGEREQUEST']._serialized_start=621
-  _globals['_GETUSAGEREQUEST']._serialized_end=658
-  _globals['_GETUSAGERESPONSE']._serialized_start=660
-  _globals['_GETUSAGERESPONSE']._serialized_end=725
-  _globals['_SETQUOTAREQUEST']._serialized_start=727
-  _globals['_SETQUOTAREQUEST']._serialized_end=811
-  _globals['_SETQUOTARESPONSE']._serialized_start=813
-  _globals['_SETQUOTARESPONSE']._serialized_end=878
-  _globals['_CREATEBACKUPREQUEST']._serialized_start=880
-  _globals['_CREATEBACKUPREQUEST']._serialized_end=921
-  _globals['_LISTBACKUPSREQUEST']._serialized_start=923
-  _globals['_LISTBACKUPSREQUEST']._serialized_end=982
-  _globals['_LISTBACKUPSRESPONSE']._serialized_start=984
-  _globals['_LISTBACKUPSRESPONSE']._serialized_end=1080
-  _globals['_RESTOREBACKUPREQUEST']._serialized_start=1082
-  _globals['_RESTOREBACKUPREQUEST']._serialized_end=1177
-  _globals['_GETSTORAGESTATSREQUEST']._serialized_start=1179
-  _globals['_GETSTORAGESTATSREQUEST']._serialized_end=1203
-  _globals['_GETSTORAGESTATSRESPONSE']._serialized_start=1206
-  _globals['_GETSTORAGESTATSRESPONSE']._serialized_end=1458
-  _globals['_GETSTORAGESTATSRESPONSE_SAMPLE']._serialized_start=1372
-  _globals['_GETSTORAGESTATSRESPONSE_SAMPLE']._serialized_end=1458
-  _globals['_GOVERNANCESERVICE']._serialized_start=1461
-  _globals['_GOVERNANCESERVICE']._serialized_end=2898
+  _globals['_ERASEOWNERREQUEST']._serialized_start=218
+  _globals['_ERASEOWNERREQUEST']._serialized_end=277
+  _globals['_ANONYMIZEOWNERREQUEST']._serialized_start=279
+  _globals['_ANONYMIZEOWNERREQUEST']._serialized_end=342
+  _globals['_GETRETENTIONPOLICYREQUEST']._serialized_start=344
+  _globals['_GETRETENTIONPOLICYREQUEST']._serialized_end=371
+  _globals['_GETRETENTIONPOLICYRESPONSE']._serialized_start=373
+  _globals['_GETRETENTIONPOLICYRESPONSE']._serialized_end=459
+  _globals['_SETRETENTIONPOLICYREQUEST']._serialized_start=461
+  _globals['_SETRETENTIONPOLICYREQUEST']._serialized_end=563
+  _globals['_SETRETENTIONPOLICYRESPONSE']._serialized_start=565
+  _globals['_SETRETENTIONPOLICYRESPONSE']._serialized_end=651
+  _globals['_GETUSAGEREQUEST']._serialized_start=653
+  _globals['_GETUSAGEREQUEST']._serialized_end=690
+  _globals['_GETUSAGERESPONSE']._serialized_start=692
+  _globals['_GETUSAGERESPONSE']._serialized_end=757
+  _globals['_SETQUOTAREQUEST']._serialized_start=759
+  _globals['_SETQUOTAREQUEST']._serialized_end=843
+  _globals['_SETQUOTARESPONSE']._serialized_start=845
+  _globals['_SETQUOTARESPONSE']._serialized_end=910
+  _globals['_CREATEBACKUPREQUEST']._serialized_start=912
+  _globals['_CREATEBACKUPREQUEST']._serialized_end=953
+  _globals['_LISTBACKUPSREQUEST']._serialized_start=955
+  _globals['_LISTBACKUPSREQUEST']._serialized_end=1027
+  _globals['_LISTBACKUPSRESPONSE']._serialized_start=1029
+  _globals['_LISTBACKUPSRESPONSE']._serialized_end=1125
+  _globals['_RESTOREBACKUPREQUEST']._serialized_start=1127
+  _globals['_RESTOREBACKUPREQUEST']._serialized_end=1222
+  _globals['_GETSTORAGESTATSREQUEST']._serialized_start=1224
+  _globals['_GETSTORAGESTATSREQUEST']._serialized_end=1248
+  _globals['_GETSTORAGESTATSRESPONSE']._serialized_start=1251
+  _globals['_GETSTORAGESTATSRESPONSE']._serialized_end=1503
+  _globals['_GETSTORAGESTATSRESPONSE_SAMPLE']._serialized_start=1417
+  _globals['_GETSTORAGESTATSRESPONSE_SAMPLE']._serialized_end=1503
+  _globals['_GOVERNANCESERVICE']._serialized_start=1506
+  _globals['_GOVERNANCESERVICE']._serialized_end=2943
 # @@protoc_insertion_point(module_scope)

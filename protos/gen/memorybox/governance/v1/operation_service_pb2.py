@@ -24,29 +24,32 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
+from memorybox.rules.v1 import rules_pb2 as memorybox_dot_rules_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/memorybox/governance/v1/operation_service.proto\x12\x17memorybox.governance.v1\x1a\x1cgoogle/api/annotations.proto\x1a#google/longrunning/operations.proto\"+\n\x13GetOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\">\n\x15ListOperationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x16ListOperationsResponse\x12\x31\n\noperations\x18\x01 \x03(\x0b\x32\x1d.google.longrunning.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x16\x43\x61ncelOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t2\xb8\x03\n\x10OperationService\x12\x82\x01\n\x0cGetOperation\x12,.memorybox.governance.v1.GetOperationRequest\x1a\x1d.google.longrunning.Operation\"%\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/operations/{operation_id}\x12\x89\x01\n\x0eListOperations\x12..memorybox.governance.v1.ListOperationsRequest\x1a/.memorybox.governance.v1.ListOperationsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/operations\x12\x92\x01\n\x0f\x43\x61ncelOperation\x12/.memorybox.governance.v1.CancelOperationRequest\x1a\x1d.google.longrunning.Operation\"/\x82\xd3\xe4\x93\x02)\"$/v1/operations/{operation_id}:cancel:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/memorybox/governance/v1/operation_service.proto\x12\x17memorybox.governance.v1\x1a\x1cgoogle/api/annotations.proto\x1a#google/longrunning/operations.proto\x1a\x1ememorybox/rules/v1/rules.proto\"+\n\x13GetOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\"K\n\x15ListOperationsRequest\x12\x1e\n\tpage_size\x18\x01 \x01(\x05\x42\x0b\xfa\xbe\x18\x07\x1a\x05\x08\x00\x10\xe8\x07\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x16ListOperationsResponse\x12\x31\n\noperations\x18\x01 \x03(\x0b\x32\x1d.google.longrunning.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x16\x43\x61ncelOperationRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t2\xb8\x03\n\x10OperationService\x12\x82\x01\n\x0cGetOperation\x12,.memorybox.governance.v1.GetOperationRequest\x1a\x1d.google.longrunning.Operation\"%\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/operations/{operation_id}\x12\x89\x01\n\x0eListOperations\x12..memorybox.governance.v1.ListOperationsRequest\x1a/.memorybox.governance.v1.ListOperationsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/operations\x12\x92\x01\n\x0f\x43\x61ncelOperation\x12/.memorybox.governance.v1.CancelOperationRequest\x1a\x1d.google.longrunning.Operation\"/\x82\xd3\xe4\x93\x02)\"$/v1/operations/{operation_id}:cancel:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memorybox.governance.v1.operation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LISTOPERATIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTOPERATIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\372\276\030\007\032\005\010\000\020\350\007'
   _globals['_OPERATIONSERVICE'].methods_by_name['GetOperation']._loaded_options = None
   _globals['_OPERATIONSERVICE'].methods_by_name['GetOperation']._serialized_options = b'\202\323\344\223\002\037\022\035/v1/operations/{operation_id}'
   _globals['_OPERATIONSERVICE'].methods_by_name['ListOperations']._loaded_options = None
   _globals['_OPERATIONSERVICE'].methods_by_name['ListOperations']._serialized_options = b'\202\323\344\223\002\020\022\016/v1/operations'
   _globals['_OPERATIONSERVICE'].methods_by_name['CancelOperation']._loaded_options = None
   _globals['_OPERATIONSERVICE'].methods_by_name['CancelOperation']._serialized_options = b'\202\323\344\223\002)\"$/v1/operations/{operation_id}:cancel:\001*'
-  _globals['_GETOPERATIONREQUEST']._serialized_start=143
-  _globals['_GETOPERATIONREQUEST']._serialized_end=186
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=188
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=250
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=252
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=352
-  _globals['_CANCELOPERATIONREQUEST']._serialized_start=354
-  _globals['_CANCELOPERATIONREQUEST']._serialized_end=400
-  _globals['_OPERATIONSERVICE']._serialized_start=403
-  _globals['_OPERATIONSERVICE']._serialized_end=843
+  _globals['_GETOPERATIONREQUEST']._serialized_start=175
+  _globals['_GETOPERATIONREQUEST']._serialized_end=218
+  _globals['_LISTOPERATIONSREQUEST']._serialized_start=220
+  _globals['_LISTOPERATIONSREQUEST']._serialized_end=295
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=297
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=397
+  _globals['_CANCELOPERATIONREQUEST']._serialized_start=399
+  _globals['_CANCELOPERATIONREQUEST']._serialized_end=445
+  _globals['_OPERATIONSERVICE']._serialized_start=448
+  _globals['_OPERATIONSERVICE']._serialized_end=888
 # @@protoc_insertion_point(module_scope)

@@ -25,39 +25,56 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from memorybox.memory.v1 import memory_pb2 as memorybox_dot_memory_dot_v1_dot_memory__pb2
+from memorybox.rules.v1 import rules_pb2 as memorybox_dot_rules_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n memorybox/memory/v1/search.proto\x12\x13memorybox.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a memorybox/memory/v1/memory.proto\"\xcc\x02\n\x15SearchMemoriesRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\r\n\x05top_k\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x16\n\tmin_score\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12-\n\x04mode\x18\x06 \x01(\x0e\x32\x1f.memorybox.memory.v1.SearchMode\x12\x0e\n\x06\x66ilter\x18\x07 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x08 \x01(\t\x12\x11\n\tneighbors\x18\t \x01(\x05\x12\x0f\n\x07\x65xplain\x18\n \x01(\x08\x12\x14\n\x0cquery_vector\x18\x0b \x03(\x02\x12)\n\x05\x61s_of\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x61ny_validity\x18\r \x01(\x08\x42\x0c\n\n_min_score\"\xf6\x01\n\x16SearchMemoriesResponse\x12,\n\x04hits\x18\x01 \x03(\x0b\x32\x1e.memorybox.memory.v1.SearchHit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12-\n\x04mode\x18\x03 \x01(\x0e\x32\x1f.memorybox.memory.v1.SearchMode\x12\x17\n\x0f\x65mbedding_space\x18\x04 \x01(\t\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12;\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32&.memorybox.memory.v1.SearchExplanation\"\xc0\x02\n\tSearchHit\x12+\n\x06memory\x18\x01 \x01(\x0b\x32\x1b.memorybox.memory.v1.Memory\x12\x12\n\x05score\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\nrank_score\x18\x03 \x01(\x01\x12\x36\n\x0cmatched_part\x18\x04 \x01(\x0b\x32 .memorybox.memory.v1.MatchedPart\x12\x32\n\nhighlights\x18\x05 \x03(\x0b\x32\x1e.memorybox.memory.v1.Highlight\x12\x38\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32#.memorybox.memory.v1.HitExplanation\x12.\n\tneighbors\x18\x07 \x03(\x0b\x32\x1b.memorybox.memory.v1.MemoryB\x08\n\x06_score\"\'\n\tHighlight\x12\r\n\x05start\x18\x01 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x05\">\n\x0bMatchedPart\x12\x13\n\x0bpart_number\x18\x01 \x01(\x05\x12\r\n\x05start\x18\x02 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x05\"\x94\x01\n\x0eHitExplanation\x12\x18\n\x0bvector_rank\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0ckeyword_rank\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\rkeyword_score\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x0e\n\x0c_vector_rankB\x0f\n\r_keyword_rankB\x10\n\x0e_keyword_score\"i\n\x11SearchExplanation\x12\x11\n\tthreshold\x18\x01 \x01(\x02\x12\x18\n\x10\x63ut_by_threshold\x18\x02 \x01(\x05\x12\x18\n\x10\x63ut_by_min_score\x18\x03 \x01(\x05\x12\r\n\x05terms\x18\x04 \x03(\t\"Z\n\x1a\x42\x61tchSearchMemoriesRequest\x12<\n\x08requests\x18\x01 \x03(\x0b\x32*.memorybox.memory.v1.SearchMemoriesRequest\"V\n\x1b\x42\x61tchSearchMemoriesResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.memorybox.memory.v1.BatchSearchResult\"\x83\x01\n\x11\x42\x61tchSearchResult\x12?\n\x08response\x18\x01 \x01(\x0b\x32+.memorybox.memory.v1.SearchMemoriesResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"d\n\x1a\x46indRelatedMemoriesRequest\x12\x11\n\tmemory_id\x18\x01 \x01(\t\x12\r\n\x05top_k\x18\x02 \x01(\x05\x12\x16\n\tmin_score\x18\x03 \x01(\x02H\x00\x88\x01\x01\x42\x0c\n\n_min_score\"K\n\x1b\x46indRelatedMemoriesResponse\x12,\n\x04hits\x18\x01 \x03(\x0b\x32\x1e.memorybox.memory.v1.SearchHit*N\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\n\n\x06VECTOR\x10\x01\x12\x0b\n\x07KEYWORD\x10\x02\x12\n\n\x06HYBRID\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n memorybox/memory/v1/search.proto\x12\x13memorybox.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a memorybox/memory/v1/memory.proto\x1a\x1ememorybox/rules/v1/rules.proto\"\x8e\x03\n\x15SearchMemoriesRequest\x12\x18\n\x05query\x18\x01 \x01(\tB\t\xfa\xbe\x18\x05\x12\x03\x10\x80\x10\x12\x1a\n\x05top_k\x18\x02 \x01(\x05\x42\x0b\xfa\xbe\x18\x07\x1a\x05\x08\x00\x10\xe8\x07\x12\x1d\n\tpage_size\x18\x03 \x01(\x05\x42\n\xfa\xbe\x18\x06\x1a\x04\x08\x00\x10\x64\x12\x12\n\npage_token\x18\x04 \x01(\t\x12(\n\tmin_score\x18\x05 \x01(\x02\x42\x10\xfa\xbe\x18\x0c\"\n\r\x00\x00\x80\xbf\x15\x00\x00\x80?H\x00\x88\x01\x01\x12-\n\x04mode\x18\x06 \x01(\x0e\x32\x1f.memorybox.memory.v1.SearchMode\x12\x0e\n\x06\x66ilter\x18\x07 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x08 \x01(\t\x12\x1d\n\tneighbors\x18\t \x01(\x05\x42\n\xfa\xbe\x18\x06\x1a\x04\x08\x00\x10\n\x12\x0f\n\x07\x65xplain\x18\n \x01(\x08\x12\x14\n\x0cquery_vector\x18\x0b \x03(\x02\x12)\n\x05\x61s_of\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x61ny_validity\x18\r \x01(\x08\x42\x0c\n\n_min_score\"\xf6\x01\n\x16SearchMemoriesResponse\x12,\n\x04hits\x18\x01 \x03(\x0b\x32\x1e.memorybox.memory.v1.SearchHit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12-\n\x04mode\x18\x03 \x01(\x0e\x32\x1f.memorybox.memory.v1.SearchMode\x12\x17\n\x0f\x65mbedding_space\x18\x04 \x01(\t\x12\x10\n\x08warnings\x18\x05 \x03(\t\x12;\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32&.memorybox.memory.v1.SearchExplanation\"\xc0\x02\n\tSearchHit\x12+\n\x06memory\x18\x01 \x01(\x0b\x32\x1b.memorybox.memory.v1.Memory\x12\x12\n\x05score\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\nrank_score\x18\x03 \x01(\x01\x12\x36\n\x0cmatched_part\x18\x04 \x01(\x0b\x32 .memorybox.memory.v1.MatchedPart\x12\x32\n\nhighlights\x18\x05 \x03(\x0b\x32\x1e.memorybox.memory.v1.Highlight\x12\x38\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32#.memorybox.memory.v1.HitExplanation\x12.\n\tneighbors\x18\x07 \x03(\x0b\x32\x1b.memorybox.memory.v1.MemoryB\x08\n\x06_score\"\'\n\tHighlight\x12\r\n\x05start\x18\x01 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x05\">\n\x0bMatchedPart\x12\x13\n\x0bpart_number\x18\x01 \x01(\x05\x12\r\n\x05start\x18\x02 \x01(\x05\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x05\"\x94\x01\n\x0eHitExplanation\x12\x18\n\x0bvector_rank\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0ckeyword_rank\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\rkeyword_score\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x0e\n\x0c_vector_rankB\x0f\n\r_keyword_rankB\x10\n\x0e_keyword_score\"i\n\x11SearchExplanation\x12\x11\n\tthreshold\x18\x01 \x01(\x02\x12\x18\n\x10\x63ut_by_threshold\x18\x02 \x01(\x05\x12\x18\n\x10\x63ut_by_min_score\x18\x03 \x01(\x05\x12\r\n\x05terms\x18\x04 \x03(\t\"b\n\x1a\x42\x61tchSearchMemoriesRequest\x12\x44\n\x08requests\x18\x01 \x03(\x0b\x32*.memorybox.memory.v1.SearchMemoriesRequestB\x06\xfa\xbe\x18\x02\x08\x03\"V\n\x1b\x42\x61tchSearchMemoriesResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.memorybox.memory.v1.BatchSearchResult\"\x83\x01\n\x11\x42\x61tchSearchResult\x12?\n\x08response\x18\x01 \x01(\x0b\x32+.memorybox.memory.v1.SearchMemoriesResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x83\x01\n\x1a\x46indRelatedMemoriesRequest\x12\x11\n\tmemory_id\x18\x01 \x01(\t\x12\x1a\n\x05top_k\x18\x02 \x01(\x05\x42\x0b\xfa\xbe\x18\x07\x1a\x05\x08\x00\x10\xe8\x07\x12(\n\tmin_score\x18\x03 \x01(\x02\x42\x10\xfa\xbe\x18\x0c\"\n\r\x00\x00\x80\xbf\x15\x00\x00\x80?H\x00\x88\x01\x01\x42\x0c\n\n_min_score\"K\n\x1b\x46indRelatedMemoriesResponse\x12,\n\x04hits\x18\x01 \x03(\x0b\x32\x1e.memorybox.memory.v1.SearchHit*N\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\n\n\x06VECTOR\x10\x01\x12\x0b\n\x07KEYWORD\x10\x02\x12\n\n\x06HYBRID\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memorybox.memory.v1.search_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEARCHMODE']._serialized_start=1912
-  _globals['_SEARCHMODE']._serialized_end=1990
-  _globals['_SEARCHMEMORIESREQUEST']._serialized_start=150
-  _globals['_SEARCHMEMORIESREQUEST']._serialized_end=482
-  _globals['_SEARCHMEMORIESRESPONSE']._serialized_start=485
-  _globals['_SEARCHMEMORIESRESPONSE']._serialized_end=731
-  _globals['_SEARCHHIT']._serialized_start=734
-  _globals['_SEARCHHIT']._serialized_end=1054
-  _globals['_HIGHLIGHT']._serialized_start=1056
-  _globals['_HIGHLIGHT']._serialized_end=1095
-  _globals['_MATCHEDPART']._serialized_start=1097
-  _globals['_MATCHEDPART']._serialized_end=1159
-  _globals['_HITEXPLANATION']._serialized_start=1162
-  _globals['_HITEXPLANATION']._serialized_end=1310
-  _globals['_SEARCHEXPLANATION']._serialized_start=1312
-  _globals['_SEARCHEXPLANATION']._serialized_end=1417
-  _globals['_BATCHSEARCHMEMORIESREQUEST']._serialized_start=1419
-  _globals['_BATCHSEARCHMEMORIESREQUEST']._serialized_end=1509
-  _globals['_BATCHSEARCHMEMORIESRESPONSE']._serialized_start=1511
-  _globals['_BATCHSEARCHMEMORIESRESPONSE']._serialized_end=1597
-  _globals['_BATCHSEARCHRESULT']._serialized_start=1600
-  _globals['_BATCHSEARCHRESULT']._serialized_end=1731
-  _globals['_FINDRELATEDMEMORIESREQUEST']._serialized_start=1733
-  _globals['_FINDRELATEDMEMORIESREQUEST']._serialized_end=1833
-  _globals['_FINDRELATEDMEMORIESRESPONSE']._serialized_start=1835
-  _globals['_FINDRELATEDMEMORIESRESPONSE']._serialized_end=1910
+  _globals['_SEARCHMEMORIESREQUEST'].fields_by_name['query']._loaded_options = None
+  _globals['_SEARCHMEMORIESREQUEST'].fields_by_name['query']._serialized_options = b'\372\276\030\005\022\003\020\200\020'
+  _globals['_SEARCHMEMORIESREQUEST'].fields_by_name['top_k']._loaded_options = None
+  _globals['_SEARCHMEMORIESREQUEST'].fields_by_name['top_k']._serialized_options = b'\372\276\030\007\032\005\010\000\020\350\007'
+  _globals['_SEARCHMEMORIESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_SEARCHMEMORIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\372\276\030\006\032\004\010\000\020d'
+  _globals['_SEARCHMEMORIESREQUEST'].fields_by_name['min_score']._loaded_options = None
+  _globals['_SEARCHMEMORIESREQUEST'].fields_by_name['min_score']._serialized_options = b'\372\276\030\014\"\n\r\000\000\200\277\025\000\000\200?'
+  _globals['_SEARCHMEMORIESREQUEST'].fields_by_name['neighbors']._loaded_options = None
+  _globals['_SEARCHMEMORIESREQUEST'].fields_by_name['neighbors']._serialized_options = b'\372\276\030\006\032\004\010\000\020\n'
+  _globals['_BATCHSEARCHMEMORIESREQUEST'].fields_by_name['requests']._loaded_options = None
+  _globals['_BATCHSEARCHMEMORIESREQUEST'].fields_by_name['requests']._serialized_options = b'\372\276\030\002\010\003'
+  _globals['_FINDRELATEDMEMORIESREQUEST'].fields_by_name['top_k']._loaded_options = None
+  _globals['_FINDRELATEDMEMORIESREQUEST'].fields_by_name['top_k']._serialized_options = b'\372\276\030\007\032\005\010\000\020\350\007'
+  _globals['_FINDRELATEDMEMORIESREQUEST'].fields_by_name['min_score']._loaded_options = None
+  _globals['_FINDRELATEDMEMORIESREQUEST'].fields_by_name['min_score']._serialized_options = b'\372\276\030\014\"\n\r\000\000\200\277\025\000\000\200?'
+  _globals['_SEARCHMODE']._serialized_start=2050
+  _globals['_SEARCHMODE']._serialized_end=2128
+  _globals['_SEARCHMEMORIESREQUEST']._serialized_start=182
+  _globals['_SEARCHMEMORIESREQUEST']._serialized_end=580
+  _globals['_SEARCHMEMORIESRESPONSE']._serialized_start=583
+  _globals['_SEARCHMEMORIESRESPONSE']._serialized_end=829
+  _globals['_SEARCHHIT']._serialized_start=832
+  _globals['_SEARCHHIT']._serialized_end=1152
+  _globals['_HIGHLIGHT']._serialized_start=1154
+  _globals['_HIGHLIGHT']._serialized_end=1193
+  _globals['_MATCHEDPART']._serialized_start=1195
+  _globals['_MATCHEDPART']._serialized_end=1257
+  _globals['_HITEXPLANATION']._serialized_start=1260
+  _globals['_HITEXPLANATION']._serialized_end=1408
+  _globals['_SEARCHEXPLANATION']._serialized_start=1410
+  _globals['_SEARCHEXPLANATION']._serialized_end=1515
+  _globals['_BATCHSEARCHMEMORIESREQUEST']._serialized_start=1517
+  _globals['_BATCHSEARCHMEMORIESREQUEST']._serialized_end=1615
+  _globals['_BATCHSEARCHMEMORIESRESPONSE']._serialized_start=1617
+  _globals['_BATCHSEARCHMEMORIESRESPONSE']._serialized_end=1703
+  _globals['_BATCHSEARCHRESULT']._serialized_start=1706
+  _globals['_BATCHSEARCHRESULT']._serialized_end=1837
+  _globals['_FINDRELATEDMEMORIESREQUEST']._serialized_start=1840
+  _globals['_FINDRELATEDMEMORIESREQUEST']._serialized_end=1971
+  _globals['_FINDRELATEDMEMORIESRESPONSE']._serialized_start=1973
+  _globals['_FINDRELATEDMEMORIESRESPONSE']._serialized_end=2048
 # @@protoc_insertion_point(module_scope)
