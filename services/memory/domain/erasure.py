@@ -13,10 +13,10 @@ from services.memory.domain.audit import AUTHOR, Act, AuditLog, Entry, Touched
 from services.memory.domain.audits import Roles
 from services.memory.domain.memories import Clock, utc_now
 from services.memory.domain.memory import Json
-from services.memory.domain.operations import Operation, Operations, Step
-from services.memory.domain.subject_data import Progress, SubjectDataTarget, checked_owner
+from services.memory.domain.operations import PASSING, Operation, Operations, Step
+from services.memory.domain.subject_data import Counts, Progress, SubjectDataTarget, checked_owner
 from services.mesh.caller import Caller
-from services.mesh.errors import PermissionDenied
+from services.mesh.errors import MemoryBoxError, PermissionDenied
 
 ERASE, ANONYMIZE = "EraseOwner", "AnonymizeOwner"
 METHOD = "memorybox.governance.v1.GovernanceService/"
@@ -66,27 +66,46 @@ class SubjectDataKind:
         return self._name
 
     async def step(self, operation: Operation) -> Step:
-        """Have the next service do some of its part; when all are done, make out the receipt."""
+        """Have the next service that answers do some of its part; when all are done, make out the receipt.
+
+        What a service did while one before it was down it does again at the end: that one may have handed on audit events meanwhile,
+        and with them the name.
+        """
         owner: str = operation.request["owner_user"]
-        counts: dict[str, Json] = dict((operation.cursor or {}).get("counts", {}))
-        finished: list[str] = list((operation.cursor or {}).get("finished", ()))
-        left = [service for service in self._targets if service not in finished]
-        if not left:
-            return await self._conclude(operation, owner, counts)
-        progress = await self._work(self._targets[left[0]], owner, operation.operation_id)
-        counts[left[0]] = dict(progress.counts)
-        if progress.finished:
-            finished.append(left[0])
-        return self._step(counts, finished)
+        cursor = operation.cursor or {}
+        counts: dict[str, Json] = dict(cursor.get("counts", {}))
+        finished, early = list(cursor.get("finished", ())), list(cursor.get("early", ()))
+        if len(finished) == len(self._targets):
+            if not early:
+                return await self._conclude(operation, owner, counts)
+            finished, early = [service for service in finished if service not in early], []
+        down: MemoryBoxError | None = None
+        for service in (service for service in self._targets if service not in finished):
+            try:
+                progress = await self._work(self._targets[service], owner, operation.operation_id)
+            except MemoryBoxError as error:
+                if error.code not in PASSING:
+                    raise
+                down = down or error
+                continue
+            counts[service] = {**progress.counts, **_greater(counts.get(service, {}), progress.counts)}
+            if progress.finished:
+                finished.append(service)
+                early += [service] if down else []
+            return self._step(counts, finished, early)
+        assert down is not None  # noqa: S101  # one is left, and it did not answer
+        raise down
 
     async def _work(self, target: SubjectDataTarget, owner: str, operation_id: str) -> Progress:
         if self._name == ERASE:
             return await target.erase(owner, operation_id)
         return await target.anonymize(owner, operation_id)
 
-    def _step(self, counts: dict[str, Json], finished: Sequence[str], result: Json | None = None) -> Step:
+    def _step(
+        self, counts: dict[str, Json], finished: Sequence[str], early: Sequence[str] = (), result: Json | None = None
+    ) -> Step:
         return Step(
-            {"counts": counts, "finished": list(finished)},
+            {"counts": counts, "finished": list(finished), "early": list(early)},
             done_count=sum(sum(of_service.values()) for of_service in counts.values()),
             result=result,
             request=None if result is None else {},
@@ -107,7 +126,12 @@ class SubjectDataKind:
             "completed_at": now.isoformat(),
             "hash": base64.b64encode(digest).decode(),
         }
-        return self._step(counts, list(counts), receipt)
+        return self._step(counts, list(counts), result=receipt)
+
+
+def _greater(known: Json, told: Counts) -> Json:
+    """Return what was known where it is more: a service that does its part again may not tell of the first time."""
+    return {kind: count for kind, count in known.items() if count > told.get(kind, 0)}
 
 
 def receipt_digest(operation: str, action: str, subject: str, counts: Json, completed_at: datetime) -> bytes:

@@ -28,7 +28,7 @@ POLL_S = 1.0
 CONCURRENT = 4
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 # A step that ends with one of these is tried again, as long as it takes.
-_PASSING = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"})
+PASSING = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"})
 
 _log = logging.getLogger(__name__)
 
@@ -336,7 +336,7 @@ class OperationRunner:
             try:
                 step = await self._step(current)
             except MemoryBoxError as error:
-                if error.code in _PASSING:
+                if error.code in PASSING:
                     await self._wait(current, error)
                 else:
                     await self._fail(current, Fault(error.code, error.reason, error.message))
