@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     _add_content(commands)
     _add_analyst(commands)
     _add_keys(commands)
+    _add_safety(commands)
     return root
 
 
@@ -161,6 +162,11 @@ def _add_content(commands: Commands) -> None:
     export = _add(commands, "export", "moving", "Write all of your own memories to a file, vectors included.")
     export.add_argument("file", nargs="?", type=Path, metavar="FILE", help="where to; default standard output")
     export.add_argument("--no-embeddings", action="store_true", help="leave the vectors out")
+    export.add_argument(
+        "--sealed",
+        action="store_true",
+        help="seal it with your own key: only this deployment reads it, until you are erased",
+    )
     search = _add(commands, "search", "search", "Find memories by meaning.")
     search.add_argument("text", nargs="+", metavar="TEXT", help="what to look for")
     search.add_argument("--mode", type=_mode, help="VECTOR, KEYWORD or HYBRID; default HYBRID")
@@ -235,6 +241,20 @@ def _add_keys(commands: Commands) -> None:
     token.add_argument(
         "--ttl", type=_life, default=LONGEST_TOKEN_S, metavar="S", help=f"life in seconds, 1 to {LONGEST_TOKEN_S}"
     )
+
+
+def _add_safety(commands: Commands) -> None:
+    backup = _add(commands, "backup", "backup", "Make a backup of everything, list the backups, or read one back.")
+    backup.add_argument(
+        "what", nargs="?", choices=("create", "list", "verify"), default="create", help="default create"
+    )
+    backup.add_argument("backup", nargs="?", metavar="BACKUP", help="which to verify; default the newest")
+    restore = _add(commands, "restore", "restore", "Bring a backup back; with the mesh down as well.")
+    restore.add_argument("backup", metavar="BACKUP", help="its id, or `latest`")
+    where = restore.add_mutually_exclusive_group(required=True)
+    where.add_argument("--aside", type=Path, metavar="DIR", help="make a new data folder of it")
+    where.add_argument("--in-place", action="store_true", help="replace the live data, which are set aside")
+    _add(commands, "doctor", "doctor", "Look at all that a mesh stands on; exit code 0 only if nothing is wrong.")
 
 
 def _mode(text: str) -> str:

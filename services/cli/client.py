@@ -1,7 +1,7 @@
 """The public HTTP API as the command line calls it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -159,13 +159,14 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(environ: Mapping[str, str]) -> AsyncIterator[Gateway]:
-    """Yield the gateway that the settings name, as ``MEMORYBOX_USER``."""
+async def open_gateway(environ: Mapping[str, str], *, roles: Sequence[str] = ()) -> AsyncIterator[Gateway]:
+    """Yield the gateway that the settings name, as ``MEMORYBOX_USER`` with *roles*, which only ``MEMORYBOX_AUTH=dev`` believes."""
     user = load(CliSettings, environ).user
     headers = {
         "X-Memorybox-User": user,
         "Content-Type": "application/json",
         "Grpc-Timeout": f"{DEADLINE_S}S",
+        **({"X-Memorybox-Roles": ",".join(roles)} if roles else {}),
     }
     limit = aiohttp.ClientTimeout(total=DEADLINE_S + _MARGIN_S)
     async with aiohttp.ClientSession(headers=headers, timeout=limit) as http:

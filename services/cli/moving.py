@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Export to a file that appears when it is whole, or to standard output."""
     try:
         with _target(arguments.file) as target:
-            count = asyncio.run(_export(target, environ, with_embeddings=not arguments.no_embeddings))
+            wanted = {"includeEmbeddings": not arguments.no_embeddings, "sealed": arguments.sealed}
+            count = asyncio.run(_export(target, environ, wanted))
     except OSError as error:
         raise FileUnusable(f"cannot write {arguments.file}: {error.strerror}") from error
     if arguments.json and arguments.file:
@@ -58,16 +59,17 @@ def _target(path: Path | None) -> Iterator[IO[bytes]]:
     partial.replace(path)
 
 
-async def _export(target: IO[bytes], environ: Mapping[str, str], *, with_embeddings: bool) -> int:
+async def _export(target: IO[bytes], environ: Mapping[str, str], wanted: Mapping[str, bool]) -> int:
     count, failures, token = 0, 0, ""
+    kind = "sealed" if wanted["sealed"] else "memory"
     async with open_gateway(environ) as gateway:
         await gateway.greet()
         while True:
-            query = {"includeEmbeddings": str(with_embeddings).lower(), "resumeToken": token}
+            query = {name: str(value).lower() for name, value in wanted.items()} | {"resumeToken": token}
             try:
                 async for line in gateway.lines("/v1/memories:export", query):
                     message = orjson.loads(line)
-                    target.write(orjson.dumps({"memory": message["memory"]}) + b"\n")
+                    target.write(orjson.dumps({kind: message[kind]}) + b"\n")
                     token, count, failures = message["resumeToken"], count + 1, 0
             except StreamBroke as broken:
                 failures += 1

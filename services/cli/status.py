@@ -18,7 +18,9 @@ READY, NOT_READY, DOWN = "ready", "not ready", "down"
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
+class State:
+    """What a port answered."""
+
     name: str
     url: str
     state: str
@@ -27,7 +29,7 @@ class _State:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the state of each service's ops port and of the public port; 0 only when all are ready."""
-    states = asyncio.run(_ask_all(environ))
+    states = asyncio.run(ask_all(environ))
     ready = all(state.state == READY for state in states)
     if arguments.json:
         services = [{"name": s.name, "url": s.url, "state": s.state, "detail": s.detail} for s in states]
@@ -37,7 +39,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0 if ready else 1
 
 
-async def _ask_all(environ: Mapping[str, str]) -> list[_State]:
+async def ask_all(environ: Mapping[str, str]) -> list[State]:
+    """Return the state of every service's ops port and of the public port."""
     mesh = load(MeshSettings, environ)
     host = reachable(mesh.bind)
     asked = {name: f"http://{host}:{mesh.ops_port(name)}/readyz" for name in BUILT_SERVICES}
@@ -47,16 +50,16 @@ async def _ask_all(environ: Mapping[str, str]) -> list[_State]:
         return list(await asyncio.gather(*(_ask(http, name, url) for name, url in asked.items())))
 
 
-async def _ask(http: aiohttp.ClientSession, name: str, url: str) -> _State:
+async def _ask(http: aiohttp.ClientSession, name: str, url: str) -> State:
     try:
         async with http.get(url) as answer:
             ready = answer.status == HTTPStatus.OK
             detail = _detail(await answer.json(content_type=None)) if answer.content_type.endswith("json") else ""
-            return _State(name, url, READY if ready else NOT_READY, detail)
+            return State(name, url, READY if ready else NOT_READY, detail)
     except TimeoutError:
-        return _State(name, url, DOWN, f"no answer within {ANSWER_WITHIN_S:g} s")
+        return State(name, url, DOWN, f"no answer within {ANSWER_WITHIN_S:g} s")
     except (aiohttp.ClientError, ValueError) as error:
-        return _State(
+        return State(
             name, url, DOWN, "nobody listens" if isinstance(error, aiohttp.ClientConnectorError) else str(error)
         )
 

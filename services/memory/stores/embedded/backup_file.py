@@ -145,7 +145,7 @@ class BackupWriter:
         self._file.close()
         self._keyring.sync()
         whole = Manifest(**{**_fields(manifest), "chunks": tuple(self._chunks)})
-        write_private(self._folder / MANIFEST_NAME, _signed(whole, self._keyring))
+        write_private(self._folder / MANIFEST_NAME, signed(whole, self._keyring))
         sync_folder(self._folder)
         return whole
 
@@ -297,7 +297,8 @@ def _fields(manifest: Manifest) -> dict[str, Any]:
     return {name: getattr(manifest, name) for name in Manifest.__slots__}
 
 
-def _signed(manifest: Manifest, keyring: Keyring) -> bytes:
+def signed(manifest: Manifest, keyring: Keyring) -> bytes:
+    """Return the file of a manifest."""
     document = orjson.dumps(asdict(manifest), option=orjson.OPT_SORT_KEYS)
     return orjson.dumps({"manifest": orjson.Fragment(document), "mac": _mac(document, keyring).hex()})
 
