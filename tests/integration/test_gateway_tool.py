@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from services.cli.entry import run
 from services.gateway.app import serve_stranger
+from services.gateway.edge.tls import LOOK_EVERY_S
 from services.gateway.strangers import Upstreams
 from services.gateway.transcoder import DescriptorError, Options
 from tests.support.gateway import WITHIN_S, FakeUpstream
@@ -226,6 +227,7 @@ def make_certificate(folder: Path, name: str) -> Path:
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(hours=1))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, hashes.SHA256())
     )
     form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -307,6 +309,51 @@ async def test_old_tls_and_clients_without_a_certificate_are_refused(tmp_path: P
         still = await status(f"https://127.0.0.1:{port}/first", bare)
 
     assert (known, still) == (200, 200)
+
+
+@pytest.mark.slow
+async def test_certificate_is_renewed_when_its_file_changes(tmp_path: Path) -> None:
+    upstream = Reflecting(zoo("/first"))
+    make_certificate(tmp_path, "one")
+
+    async with (
+        upstream.serving() as target,
+        tool(Upstreams(reflected=[f"127.0.0.1:{target}"]), **tls(tmp_path)) as port,
+    ):
+        before = await shown_by(port)
+        make_certificate(tmp_path, "two")
+
+        async def is_new() -> bool:
+            return bool(await shown_by(port) == "two")
+
+        async with asyncio.timeout(3 * LOOK_EVERY_S):
+            while not await is_new():
+                await asyncio.sleep(0.2)
+
+    assert before == "one"
+
+
+async def test_servers_that_speak_tls_are_reached_and_impostors_are_not(tmp_path: Path) -> None:
+    authority = make_certificate(tmp_path, "one")
+    (tmp_path / "other").mkdir()
+    other = make_certificate(tmp_path / "other", "two")
+    key, chain = (tmp_path / "tls.key").read_bytes(), authority.read_bytes()
+    upstream = Reflecting(zoo("/first"))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((upstream,))
+    target = f"localhost:{server.add_secure_port('localhost:0', grpc.ssl_server_credentials([(key, chain)]))}"
+    await server.start()
+    try:
+        async with tool(Upstreams(reflected=[target], tls=True, ca=authority)) as port:
+            known = await status(f"http://127.0.0.1:{port}/first")
+        impostor = Upstreams(targets={"zoo.v1.Zoo": target}, descriptor_sets=[tmp_path / "zoo"], tls=True, ca=other)
+        (tmp_path / "zoo").write_bytes(zoo("/first"))
+        async with tool(impostor) as port:
+            refused = await status(f"http://127.0.0.1:{port}/first")
+    finally:
+        await server.stop(None)
+
+    assert (known, refused) == (200, 503)
 
 
 def test_half_a_certificate_is_told_at_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

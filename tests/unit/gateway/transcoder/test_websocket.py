@@ -246,6 +246,18 @@ async def test_first_message_may_not_say_otherwise_than_the_path(mesh: Mesh) -> 
     assert mesh.talk.heard == 0
 
 
+async def test_compressed_message_is_measured_by_what_it_holds(mesh: Mesh) -> None:
+    async with mesh.open("/rooms/a:chat", compress=15) as socket:
+        await socket.send_str('{"text": "one"}')
+        await socket.receive()
+        await socket.send_str('{"text": "%s"}' % ("x" * 5_000_000))
+        await all_of(socket)
+        await mesh.talk.cancelled.wait()
+
+    assert socket.close_code == WSCloseCode.MESSAGE_TOO_BIG
+    assert mesh.talk.heard == 1
+
+
 async def test_message_after_the_end_is_against_the_rules(mesh: Mesh) -> None:
     async with mesh.open("/rooms/a:chat") as socket:
         await socket.send_str('{"text": "hold"}')
