@@ -121,9 +121,16 @@ def confine(tree: exp.Query, allowed: Mapping[TableName, Columns], places: Mappi
         if not node.alias:
             node.set("alias", exp.TableAlias(this=node.this.copy()))
         node.set("this", exp.to_identifier(_CTE_PREFIX + node.name, quoted=True))
+    placed = set()
     for node in tables:
         name, columns = _find(node, allowed)
-        node.replace(_projection(node, places[name], columns))
+        projection, table = _projection(node, places[name], columns)
+        node.replace(projection)
+        placed.add(id(table))
+    for node in tree.find_all(exp.Table):
+        named = isinstance(node.this, exp.Identifier)
+        if named and id(node) not in placed and not node.name.startswith(_CTE_PREFIX):
+            raise StatementRefused(f"the table {node.name!r} stands where none can")
     return tree
 
 
@@ -132,9 +139,9 @@ def limited(tree: exp.Query, rows: int) -> exp.Query:
     limit = tree.args.get("limit")
     if limit is None:
         return tree.limit(rows)
-    count = limit.expression if isinstance(limit, exp.Limit) else limit.args.get("count")
-    if isinstance(limit, exp.Limit) and isinstance(count, exp.Literal) and count.is_int and int(count.name) <= rows:
-        return tree
+    count = limit.expression if isinstance(limit, exp.Limit) else None
+    if isinstance(count, exp.Literal) and count.is_int and not limit.args.get("limit_options"):
+        return tree.limit(min(rows, int(count.name)))
     outer: exp.Query = exp.select("*").from_(tree.subquery("limited")).limit(rows)
     return outer
 
@@ -279,7 +286,7 @@ def _base_tables(tree: exp.Query) -> list[exp.Table]:
 
 
 def _is_cte(node: exp.Table, scope: Scope) -> bool:
-    return not node.db and node.name in scope.cte_sources
+    return not node.db and node.name.casefold() in {name.casefold() for name in scope.cte_sources}
 
 
 def _find(node: exp.Table, allowed: Mapping[TableName, Columns]) -> tuple[TableName, Columns]:
@@ -312,20 +319,20 @@ def _check_columns(tree: exp.Query, known: set[str]) -> None:
             raise StatementRefused(f"the column {column.name!r} is not part of the semantic model")
 
 
-def _projection(node: exp.Table, place: Place, columns: Columns) -> exp.Subquery:
-    """Return a query for the allowed columns, under the name by which the statement calls the table."""
+def _projection(node: exp.Table, place: Place, columns: Columns) -> tuple[exp.Subquery, exp.Table]:
+    """Return a query for the allowed columns, under the name by which the statement calls the table, and the table in it."""
     shown = [
         exp.column(exp.to_identifier(name, quoted=True))
         for name in place.columns
         if columns is None or name.casefold() in columns
     ]
-    inner = exp.Select(expressions=shown or [exp.null()]).from_(place.table.copy())
+    table = place.table.copy()
     alias = node.args.get("alias") or exp.TableAlias(this=node.this.copy())
-    projected = exp.Subquery(this=inner, alias=alias.copy())
-    for key in ("joins", "laterals", "pivots"):
-        for item in node.args.get(key) or ():
-            projected.append(key, item.copy())
-    return projected
+    projected = exp.Subquery(this=exp.Select(expressions=shown or [exp.null()]).from_(table, copy=False), alias=alias)
+    for key in ("joins", "laterals"):  # moved, not copied: there may be tables in them
+        if node.args.get(key):
+            projected.set(key, node.args[key])
+    return projected, table
 
 
 def _kind(node: exp.Expr) -> str:

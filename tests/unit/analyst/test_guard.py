@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from sqlglot import exp
 
@@ -66,8 +67,37 @@ def test_what_runs_reads_only_the_allowed_columns() -> None:
     assert guarded("SELECT * FROM staff") == 'SELECT * FROM (SELECT "name", "base" FROM main.staff) AS staff'
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM (staff AS a JOIN staff AS b ON a.name = b.name)",
+        "SELECT * FROM (staff AS a CROSS JOIN (staff AS b JOIN staff AS c USING (name)))",
+        "SELECT * FROM staff, staff AS b, LATERAL (SELECT * FROM staff AS c WHERE c.name = b.name) AS d",
+        "SELECT * FROM staff WHERE name IN (SELECT name FROM staff AS s WHERE EXISTS (SELECT * FROM staff))",
+        "SELECT (SELECT max(name) FROM staff) FROM staff UNION ALL SELECT base FROM (SELECT * FROM staff)",
+        "WITH a AS (SELECT * FROM staff), b AS (SELECT * FROM a JOIN staff USING (name)) SELECT * FROM b",
+        "WITH a AS (WITH b AS (SELECT * FROM staff) SELECT * FROM b) SELECT * FROM a",
+        "SELECT * FROM staff AS s(x, y)",
+    ],
+)
+def test_no_table_escapes_its_projection(statement: str) -> None:
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE staff AS SELECT 'ann' AS name, 'JFK' AS base, 'secret' AS salary")
+
+    rows = connection.execute(guarded(statement)).fetchall()
+
+    assert rows
+    assert not any("secret" in row for row in rows)
+
+
 def test_what_runs_is_rendered_from_the_tree_without_comments() -> None:
     assert guarded("select /* x */ 1 -- y") == "SELECT 1"
+
+
+def test_cte_is_found_whatever_its_case() -> None:
+    text = guarded('WITH STAFF AS (SELECT 1 AS name) SELECT name FROM "Staff"')
+
+    assert duckdb.sql(text).fetchall() == [(1,)]
 
 
 def test_cte_of_a_tables_name_is_told_from_the_table() -> None:
@@ -84,7 +114,9 @@ def test_cte_of_a_tables_name_is_told_from_the_table() -> None:
     [
         ("SELECT 1", "SELECT 1 LIMIT 11"),
         ("SELECT 1 LIMIT 5", "SELECT 1 LIMIT 5"),
-        ("SELECT 1 LIMIT 500", "SELECT * FROM (SELECT 1 LIMIT 500) AS limited LIMIT 11"),
+        ("SELECT 1 LIMIT 500", "SELECT 1 LIMIT 11"),
+        ("SELECT 1 LIMIT 500 OFFSET 3", "SELECT 1 LIMIT 11 OFFSET 3"),
+        ("SELECT 1 LIMIT 2 + 3", "SELECT * FROM (SELECT 1 LIMIT 2 + 3) AS limited LIMIT 11"),
         ("SELECT 1 UNION SELECT 2", "SELECT 1 UNION SELECT 2 LIMIT 11"),
     ],
 )
