@@ -29,7 +29,7 @@ _FLAGS = {
 }
 
 # On one machine nobody needs long to notice that a service leaves: all of it lies behind the gateway.
-_DEFAULTS = {"MEMORYBOX_AUTH": "dev", "MEMORYBOX_DRAIN": "0.3"}
+_DEFAULTS = {"MEMORYBOX_AUTH": "dev", "MEMORYBOX_DRAIN": "0.3", "MEMORYBOX_SUBJECT_SERVICES": "analyst"}
 
 Table = Callable[[MeshSettings], Sequence[ServiceProcess]]
 
@@ -82,7 +82,6 @@ def _environment(arguments: argparse.Namespace, environ: Mapping[str, str]) -> d
     flags = {
         variable: str(value) for flag, variable in _FLAGS.items() if (value := getattr(arguments, flag)) is not None
     }
-    return {"MEMORYBOX_AUTH": "dev", "MEMORYBOX_SUBJECT_SERVICES": "analyst", **environ, **flags}
     return {**_DEFAULTS, **environ, **flags}
 
 

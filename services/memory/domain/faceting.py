@@ -51,8 +51,8 @@ class Facets:
 def _field(text: str, unit: TimeUnit | None) -> FacetField:
     try:
         path = parse_path(text)
-    except InvalidFilter as fault:
-        raise _wrong("field", f"{fault.violations[0].description}; there are {_listed(FACET_FIELDS)}") from None
+    except InvalidFilter:
+        raise _wrong("field", f"must be one of {_listed(FACET_FIELDS)}") from None
     if path.field in FACET_TIMES:
         return FacetField(path, unit or TimeUnit.DAY)
     if path.field not in FACET_FIELDS and not path.keys:
