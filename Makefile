@@ -25,7 +25,7 @@ FUZZ = $(wildcard tests/unit/gateway/*_fuzz.py tests/unit/gateway/*/*fuzz.py tes
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help up venv dev test test-slow fuzz e2e check fix gen bench lock clean
+.PHONY: help up venv dev test test-slow fuzz e2e check fix gen bench conformance lock clean
 
 help: ## Show these words.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ gen: dev ## Write protos/gen anew from the contracts.
 
 bench: dev ## Measure, for docs/performance.md. BENCH=end_to_end ARGS="--memories 1000" runs one of them.
 	@for name in $(BENCH); do echo "== $$name"; $(BIN)/python -m bench.$$name $(ARGS) || exit 1; done
+
+conformance: dev ## Run the conformance suite before this gateway and Envoy, and write docs/conformance.md.
+	$(BIN)/python -m tests.conformance --page docs/conformance.md $(ARGS)
 
 lock: dev ## Write the locks anew from pyproject.toml, keeping pins that still fit. ARGS=--upgrade moves them.
 	$(LOCK) pyproject.toml --extra all -o requirements.lock

@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import util
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Protocol
 
+from services.cli import entry
 from services.cli.stranger import read_options
 from services.gateway.transcoder import DescriptorError, Transcoder
 
@@ -73,11 +75,11 @@ async def process(
                 await child.wait()
 
 
-async def until_listening(port: int, child: asyncio.subprocess.Process, log: Path) -> None:
+async def until_listening(port: int, ended: Callable[[], bool], log: Path) -> None:
     """Return when *port* takes connections; raises when the process ends before."""
     async with asyncio.timeout(READY_S):
         while True:
-            if child.returncode is not None:
+            if ended():
                 raise Unavailable(await asyncio.to_thread(log.read_text, errors="replace"))
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -86,6 +88,35 @@ async def until_listening(port: int, child: asyncio.subprocess.Process, log: Pat
             else:
                 writer.close()
                 return
+
+
+@asynccontextmanager
+async def forked(words: Sequence[str], log: Path, environ: Mapping[str, str]) -> AsyncIterator[Callable[[], bool]]:
+    """Run the command line of Memory Box in the block; gives whether it has ended.
+
+    It is forked from a process that has imported it all, as a run needs some forty of them.
+    """
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(
+        ["services.cli.stranger", "services.gateway.app", "tests.conformance.gateways", "tests.conformance.__main__"]
+    )
+    child = forks.Process(target=_run_command, args=(words, str(log), dict(environ)), daemon=True)
+    await asyncio.to_thread(child.start)
+    try:
+        yield lambda: child.exitcode is not None
+    finally:
+        child.terminate()
+        await asyncio.to_thread(child.join, STOP_S)
+        if child.exitcode is None:
+            child.kill()
+
+
+def _run_command(words: Sequence[str], log: str, environ: Mapping[str, str]) -> None:
+    """Be the process of a command, its output in the file *log*."""
+    out = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    sys.exit(entry.run(words, {**os.environ, **environ}))
 
 
 class MemoryBox:
@@ -102,22 +133,13 @@ class MemoryBox:
             path, log = Path(folder) / "set.binpb", Path(folder) / "log"
             path.write_bytes(descriptors)
             port = free_port()
-            words = [
-                sys.executable,
-                "-m",
-                "services.cli",
-                "gateway",
-                "--descriptor-set",
-                str(path),
-                "--http-port",
-                str(port),
-            ]
+            words = ["gateway", "--descriptor-set", str(path), "--http-port", str(port)]
             for service in services:
                 words += ["--upstream", f"{service}=127.0.0.1:{backend_port}"]
             words += [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
             environ = {"MEMORYBOX_DATA_DIR": folder, "MEMORYBOX_DRAIN": "0"}
-            async with process(words, log, environ) as child:
-                await until_listening(port, child, log)
+            async with forked(words, log, environ) as ended:
+                await until_listening(port, ended, log)
                 yield "127.0.0.1", port
 
     async def check(
@@ -175,7 +197,7 @@ class Envoy:
             log = Path(folder) / "log"
             words = [str(binary), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id", "-l", "error"]
             async with process(words, log, {}) as child:
-                await until_listening(port, child, log)
+                await until_listening(port, lambda: child.returncode is not None, log)
                 yield "127.0.0.1", port
 
     async def check(

@@ -10,6 +10,7 @@ from typing import Any
 
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, json_format
+from google.protobuf.message import DecodeError
 
 from tests.conformance.backend import Backend
 from tests.conformance.cases import Case
@@ -22,7 +23,7 @@ PASSED = "passed"
 FAILED = "failed"
 NOT_OFFERED = "not offered"
 _TABLES_AT_ONCE = 3
-_CANCEL_S = 5.0
+_CANCEL_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Table:
             failures = [str(error)]
         except TimeoutError:
             failures = ["no end within the time of a case"]
-        except (json_format.Error, LookupError, TypeError, ValueError) as error:
+        except (json_format.Error, DecodeError, LookupError, TypeError, ValueError) as error:
             failures = [f"cannot be compared: {error!r}"]
         return Result(case, FAILED if failures else PASSED, "; ".join(failures))
 

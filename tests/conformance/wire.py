@@ -10,7 +10,8 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-WITHIN_S = 6.0
+WITHIN_S = 4.0
+_HEAD = 4096  # bytes in which a head has its length
 
 
 @dataclass(slots=True)
@@ -134,10 +135,21 @@ class Conversation:
         return text in self.got
 
     async def rest(self) -> bytes:
-        """Read to the end of the connection."""
-        while not self.ended:
+        """Read to the end of the answer, or else of the connection."""
+        while not self.ended and not self._is_whole():
             await self._read()
         return bytes(self.got)
+
+    def _is_whole(self) -> bool:
+        """Return whether the framing says that nothing more comes; some gateways wait for the rest of a refused body."""
+        if b"\r\n\r\n" not in self.got:
+            return False
+        if b"\r\ncontent-length:" not in self.got[:_HEAD].lower():
+            return False
+        try:
+            return parse(bytes(self.got), head_only=False).complete
+        except NoAnswer:
+            return False
 
     async def _read(self) -> None:
         try:

@@ -76,6 +76,19 @@ def _is_same_origin(origin: str, headers: Headers) -> bool:
     return bool(host) and origin.lower() in {f"http://{host}", f"https://{host}"}
 
 
+def is_harmless(arrival: Arrival) -> bool:
+    """Return whether a browser itself keeps foreign pages from doing harm with such a request.
+
+    They cannot read the answer of a read, and for a write that needs a preflight they would have been refused by it.
+    """
+    if not arrival.writes:
+        return True
+    sent = arrival.headers.getall("Content-Type", [])
+    essence = sent[0].partition(";")[0].strip().lower() if len(sent) == 1 else ""
+    asks_first = arrival.method != "POST" or (bool(_MEDIA_TYPE.fullmatch(essence)) and essence not in SIMPLE_TYPES)
+    return asks_first and "Cookie" not in arrival.headers
+
+
 def check_content_type(arrival: Arrival, *, lenient: bool = False) -> None:
     """Refuse a write whose Content-Type needs no preflight, or that is missing while there is a body, with 415.
 
