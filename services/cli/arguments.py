@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_running(commands)
     _add_gateway(commands)
+    _add_emulator(commands)
     _add_content(commands)
     _add_analyst(commands)
     _add_keys(commands)
@@ -139,6 +140,16 @@ def _add_gateway(commands: Commands) -> None:
     gateway.add_argument("--auth", choices=("dev", "oidc", "spcs"), help="who says who calls (MEMORYBOX_AUTH)")
     gateway.add_argument("--print-routes", action="store_true", help="print what would be served, and end")
     gateway.set_defaults(more_help="services.cli.stranger")
+
+
+def _add_emulator(commands: Commands) -> None:
+    emulate = _add(commands, "emulate", "emulate", "Serve a local Snowflake for development and tests.", json=False)
+    emulate.add_argument("--port", type=_port, default=8085, metavar="PORT", help="port to listen on; default 8085")
+    emulate.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen on; default 127.0.0.1")
+    emulate.add_argument("--account", default="test", metavar="NAME", help="name of the account; default test")
+    emulate.add_argument("--user", default="TEST", metavar="NAME", help="the account's administrator; default TEST")
+    emulate.add_argument("--password", default="test", metavar="TEXT", help="the administrator's password; default test")
+    emulate.add_argument("--data", type=Path, metavar="DIR", help="keep everything there; in memory without it")
 
 
 def _add_content(commands: Commands) -> None:

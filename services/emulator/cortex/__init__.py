@@ -1,0 +1,1 @@
+"""Cortex over REST: embeddings by the local model, completions and analyst answers by script."""

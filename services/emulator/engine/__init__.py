@@ -1,0 +1,1 @@
+"""What the emulator keeps: the catalogue, versions of rows, sessions, locks and rights."""

@@ -1,0 +1,1 @@
+"""What travels between a Snowflake client and the emulator: sign-in, statements, results, files of rows."""

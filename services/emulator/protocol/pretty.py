@@ -1,0 +1,28 @@
+"""Semi-structured values as results show them: JSON over several lines, two blanks a level."""
+
+import re
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
+_EMPTY = {"[": "]", "{": "}"}
+
+
+def pretty(text: str) -> str:
+    """Return compact JSON *text* with one element a line; numbers keep their digits."""
+    if text[:1] not in "[{":
+        return text
+    out: list[str] = []
+    level, tokens = 0, _TOKEN.findall(text)
+    for index, token in enumerate(tokens):
+        if token in _EMPTY:
+            level += 1
+            closes = index + 1 < len(tokens) and tokens[index + 1] == _EMPTY[token]
+            out.append(token if closes else token + "\n" + "  " * level)
+        elif token in "]}":
+            level -= 1
+            opened = index > 0 and tokens[index - 1] in _EMPTY
+            out.append(token if opened else "\n" + "  " * level + token)
+        elif token == ",":
+            out.append(",\n" + "  " * level)
+        else:
+            out.append(": " if token == ":" else token)
+    return "".join(out)

@@ -1,0 +1,1 @@
+"""Snowflake's SQL: parsed strictly, names and types resolved, then written again for the engine."""

@@ -1,0 +1,38 @@
+"""Functions that the engine lacks, given to it as macros and as Python."""
+
+from typing import Any
+
+import duckdb
+
+from services.emulator.sql.runtime import conversions, semi, texts, times
+
+_MACROS = (
+    "sf_raise(code, state, message) AS error('SF[' || code || '|' || state || '|' || message || ']')",
+    # rounds half away from zero; both sides are whole numbers
+    "sf_divide(n, d) AS CASE WHEN d = 0 THEN error('SF[100051|22012|Division by zero]') WHEN (n < 0) <> (d < 0) THEN -((2 * abs(n) + abs(d)) // (2 * abs(d))) ELSE (2 * abs(n) + abs(d)) // (2 * abs(d)) END",
+    "sf_divide_float(n, d) AS CASE WHEN d = 0 THEN error('SF[100051|22012|Division by zero]') ELSE n / d END",
+    "sf_mod(n, d) AS CASE WHEN d = 0 THEN error('SF[100051|22012|Division by zero]') ELSE n % d END",
+    "sf_mod_float(n, d) AS CASE WHEN d = 0 THEN error('SF[100051|22012|Division by zero]') ELSE fmod(n, d) END",
+    "sf_fit(s, n) AS CASE WHEN length(s) > n THEN error('SF[100078|22000|String ''' || s || ''' is too long and would be truncated]') ELSE s END",
+    "sf_wall(z) AS struct_extract(z, 't') + to_minutes(struct_extract(z, 'o'))",
+    "sf_zoned(wall, utc) AS {'t': CAST(utc AS TIMESTAMP), 'o': CAST(date_diff('minute', utc, wall) AS INTEGER)}",
+    # strict_division is off in the engine's float division by zero; cosine of a zero vector is NaN as in Snowflake
+    "sf_cosine(a, b) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE array_cosine_similarity(a, b) END",
+)
+
+
+def install(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give *connection*'s database all functions; cursors of it share them."""
+    connection.execute("SET TimeZone = 'UTC'")
+    for family in (conversions, semi, texts, times):
+        for name, (function, arguments, result) in family.FUNCTIONS.items():
+            _add(connection, name, function, arguments, result)
+    for macro in _MACROS:
+        connection.execute(f"CREATE OR REPLACE MACRO {macro}")
+
+
+def _add(
+    connection: duckdb.DuckDBPyConnection, name: str, function: Any, arguments: list[str] | None, result: str
+) -> None:
+    parameters = None if arguments is None else [duckdb.type(kind) for kind in arguments]
+    connection.create_function(name, function, parameters, duckdb.type(result), null_handling="default")

@@ -1,0 +1,1 @@
+"""Paths into VARIANT values and the literals of arrays and objects."""

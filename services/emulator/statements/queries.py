@@ -1,0 +1,44 @@
+"""SELECT and what else answers with rows of a query."""
+
+from services.emulator.engine.results import SELECT, Result
+from services.emulator.errors import SqlError
+from services.emulator.sql.compiler import Compiler
+from services.emulator.sql.dialect import parse
+from services.emulator.sql.rules import compiler
+from services.emulator.sql.scope import Query
+from services.emulator.statements.dispatch import Run, statement
+
+
+def new_compiler(run: Run) -> Compiler:
+    """Return a compiler that sees what is committed now and what this transaction did."""
+    return compiler(run.session, run.session.view(run.session.store.commit), run.binds)
+
+
+def remember(run: Run, c: Compiler) -> None:
+    """Note which objects the statement read, for ACCESS_HISTORY."""
+    run.session.record.objects = tuple({table.path: None for table in c.objects})
+
+
+@statement("SELECT", "WITH", "(")
+def select(run: Run) -> Result:
+    c = new_compiler(run)
+    query = c.query(parse(run.text))
+    remember(run, c)
+    if c.objects and not run.session.warehouse:
+        from services.emulator import errors
+
+        raise errors.no_warehouse()
+    if run.describe_only:
+        return Result(query.outputs, SELECT, rows=[], binds=c.next_bind)
+    return fetched(run, query)
+
+
+def fetched(run: Run, query: Query, kind: int = SELECT) -> Result:
+    """Return the rows of a compiled query."""
+    limit = int(run.session.parameter("ROWS_PER_RESULTSET"))
+    sql = f"SELECT * FROM ({query.sql}) LIMIT {limit}" if limit else query.sql
+    table = run.session.cursor.execute(sql).to_arrow_table()
+    return Result(query.outputs, kind, table=table)
+
+
+_ = SqlError
