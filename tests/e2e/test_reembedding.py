@@ -28,7 +28,7 @@ from tests.support.parts import Part, make_keys
 MEMORIES = 20_000
 CALLERS = 20
 CALL_S = 30.0
-PAUSE_S = 0.1  # of a caller between two rounds; without it they have the processors to themselves
+PAUSE_S = 0.5  # of a caller between two rounds; without it they have the two processors to themselves
 DONE_WITHIN_S = 240.0
 OPERATOR = "MEMORYBOX_OPERATOR"
 WORDS = [
