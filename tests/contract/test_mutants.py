@@ -5,6 +5,7 @@ from tests.contract import (
     test_memory_store_moving_mutants,
     test_memory_store_mutants,
     test_operation_store,
+    test_retention_store,
 )
 
 PROMISED = 30
@@ -17,6 +18,7 @@ def test_enough_broken_stores_are_caught() -> None:
         *test_memory_store_finding_mutants.DELETERS,
         *test_memory_store_moving_mutants.CAUGHT,
         *test_operation_store.CAUGHT,
+        *test_retention_store.CAUGHT,
     ]
     mutants = {mutant for mutant, _ in caught}
 
