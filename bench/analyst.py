@@ -199,7 +199,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--models", type=Path)
     arguments.add_argument("--only")
-    arguments.add_argument("--failing", help="print the questions of one kind that were not answered right")
+    arguments.add_argument("--failing", help="print the questions of one kind, or of one verdict, that were not answered right")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as unpacked:
         places = worlds(options.models, Path(unpacked))
@@ -216,7 +216,7 @@ def main() -> None:
                 times.append(time.perf_counter() - began)
                 verdict, said = judge(place, reader, entry)
                 totals[f"{name}: {entry['kind']}"][verdict] += 1
-                if options.failing == entry["kind"] and verdict != _RIGHT:
+                if options.failing in {entry["kind"], verdict} and verdict != _RIGHT:
                     print(f"{verdict}: {entry['question']}\n    {said[:600]}\n    gold: {entry['sql']}")
         _report(totals, times)
         for name, place in places.items():

@@ -9,7 +9,7 @@ from services.analyst.domain.language.groups import Item
 from services.analyst.domain.language.measures import Measure
 from services.analyst.domain.language.plan import Plan
 from services.analyst.domain.language.planner import Planner, _ordered, _percentage
-from services.analyst.domain.language.resolver import literal
+from services.analyst.domain.language.resolver import day, literal
 from services.analyst.domain.language.scope import Unresolved
 from services.analyst.domain.language.sketch import Cond, DateCond, Group, MeasureSketch, ValueCond
 from services.analyst.domain.semantic_model.logical import identifier
@@ -195,7 +195,12 @@ class Comparisons:
             for cond, text in zip(self._each(slot), slot.texts, strict=True)
         ]
         sql = exp.Case(ifs=cases)
-        return Item([sql], [(sql, OutputColumn("period", "dimension", "", "period"))], "period")
+        shown: list[tuple[exp.Expr, OutputColumn]] = [(sql, OutputColumn("period", "dimension", "", "period"))]
+        starts = [period.settle(self._planner.today, None) for period in slot.periods]
+        if all(period is not None and period.start for period in starts):
+            begins = [exp.If(this=case.this.copy(), true=day(period.start)) for case, period in zip(cases, starts, strict=True) if period and period.start]
+            shown.append((exp.Case(ifs=begins), OutputColumn("period_start", "time", "", "period start")))
+        return Item([sql], shown, "period")
 
     def _difference(self, slot: Cond, sketch: MeasureSketch) -> Plan:
         """Plan both numbers in one row, and the first less the second; a change is the later less the earlier."""

@@ -24,7 +24,6 @@ from services.analyst.domain.language.sketch import (
 )
 
 _LINK = (lexicon.FILL, lexicon.AUX)
-_TURNED = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt", "eq": "ne", "ne": "eq"}
 
 
 class Conditions(Cursor):
@@ -149,9 +148,13 @@ class Conditions(Cursor):
         lexeme = self.take(lexicon.CMP)
         if lexeme is None:
             return None
-        op = _TURNED[lexeme.key] if negated and lexeme.key in _TURNED else lexeme.key
+        op = lexeme.key
         if op == "between":
             return None
+        if negated:
+            number = self.number()
+            named = noun or self._measured()
+            return NumberCond(op, number[0], named, number[1], negated=True) if number and (named or number[1]) else None
         if average := self.attempt(lambda: self._average(op, noun)):
             return average
         if other := self.attempt(lambda: self._other_column(op, noun)):
@@ -210,7 +213,7 @@ class Conditions(Cursor):
             return None
         number = self.number()
         noun = self._measured()
-        return NumberCond("ne" if negated else "eq", number[0], noun, number[1]) if number and noun else None
+        return NumberCond("eq", number[0], noun, number[1], negated=negated) if number and noun else None
 
     def _values(self, role: str, negated: bool, noun: Noun | None = None) -> Cond | None:
         first = self.take(VALUE)
@@ -290,7 +293,7 @@ class Conditions(Cursor):
             return NullCond(noun, negated != (lexeme.key == "known")) if noun.of("column") else None
         if self.kind() == NUM and noun.of("column"):
             number = self.number()
-            return NumberCond("ne" if negated else "eq", number[0], noun, number[1]) if number else None
+            return NumberCond("eq", number[0], noun, number[1], negated=negated) if number else None
         if self.kind() == PERIOD and self._is_dated(noun, linked > 0):
             found = self._dates(role, negated)
             return DateCond(found.periods, found.texts, noun, negated) if isinstance(found, DateCond) else None

@@ -77,6 +77,8 @@ class Period:
             return Period(start, start + timedelta(days=self.slice[1]))
         match self.mode:
             case "since":
+                return Period(low[0], today + timedelta(days=1)) if low[0] <= today else Period(start=low[0])
+            case "from":
                 return Period(start=low[0])
             case "after":
                 return Period(start=low[1])
@@ -325,7 +327,7 @@ def _open(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
                 return None
             mode = modes[text]
             if mode == "from":  # "from March on"; without "on" the range is what was named
-                mode = "since" if cursor.take("on", "onwards", "onward", "on onwards") else "within"
+                mode = "from" if cursor.take("on", "onwards", "onward", "on onwards") else "within"
             cursor.take("onwards", "onward")
             return Period(first=point, mode=mode), cursor.at
     return None
@@ -363,9 +365,11 @@ def _relative(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
     if count is None:
         start = shift(floor(today, grain), grain, direction)
         return Period(start, shift(start, grain, 1)), cursor.at
+    begin = floor(today, grain)  # whole ones, the current one left out, as "last month" is the whole month before this one
     if direction < 0:
-        return Period(shift(today, grain, -count) + timedelta(days=1), today + timedelta(days=1)), cursor.at
-    return Period(today + timedelta(days=1), shift(today, grain, count) + timedelta(days=1)), cursor.at
+        return Period(shift(begin, grain, -count), begin), cursor.at
+    begin = shift(begin, grain, 1)
+    return Period(begin, shift(begin, grain, count)), cursor.at
 
 
 def _part_of(cursor: _Cursor, today: date) -> tuple[Period, int] | None:

@@ -389,6 +389,8 @@ class Grammar(Conditions):
         descending = key in {"desc", "common", "busy", "last"}
         if key in {"common", "rare", "busy", "quiet"}:
             self._ranked_noun()
+            if measure := self.attempt(self._ranked_by):
+                return RankSketch(descending, count, offset, measure)
             return RankSketch(descending, count, offset, common=True, busy=key in {"busy", "quiet"})
         if key in {"first", "last"}:
             return self._by_time(descending, count, offset)
@@ -556,10 +558,10 @@ class Grammar(Conditions):
         each = bool(self.take(lexicon.EACH)) or each
         self.take(lexicon.DISTINCT)
         rank = self.sketch.rank
-        if rank and not rank.every and rank.measure is None and not rank.adjective and not rank.common:
+        if rank and not rank.every and rank.measure is None and not rank.adjective and (not rank.common or self.kind() == lexicon.AGG):
             key = self.attempt(self._key)
             if key is not None:
-                self.sketch.rank = replace(rank, measure=key)
+                self.sketch.rank = replace(rank, measure=key, common=False)
                 return True
         groups = self._group_list(each)
         if not groups:
@@ -648,7 +650,11 @@ class Grammar(Conditions):
         while (cond := self.attempt(self.condition)) is not None:
             conds.append(cond)
             self.skip(lexicon.AND)
-        self.sketch.conds.append(NoneCond(Noun(noun.text, noun.of("table")), tuple(conds)))
+        role = self.take(lexicon.PREP, "from", "to")
+        self.fill()
+        if role and not self.is_done and self.kind() != MARK:
+            return None
+        self.sketch.conds.append(NoneCond(Noun(noun.text, noun.of("table")), tuple(conds), role.key if role else ""))
         return True
 
     def _verb(self) -> bool:
@@ -828,7 +834,10 @@ class Grammar(Conditions):
             self.at += 1  # a verb at the end of the question
             return True
         if lexeme.kind == lexicon.PREP and not self.is_last():
-            following = self.kind(1)
+            ahead = 1
+            while self.kind(ahead) == lexicon.FILL:
+                ahead += 1
+            following = self.kind(ahead)
             if following in {
                 NOUN,
                 VALUE,
@@ -836,7 +845,6 @@ class Grammar(Conditions):
                 lexicon.SUP,
                 ADJ,
                 lexicon.AGG,
-                lexicon.FILL,
                 lexicon.EACH,
                 lexicon.PREP,
                 lexicon.MORE,

@@ -36,7 +36,7 @@ _ENTRIES = {
         "fetch|report|provide|look up|see|print|i want to see|i want|i need|we need|output|which are|let me see|pull",
         "count": "how many|count|count the|count of all|how often|how many times",
         "sum": "how much|how much total",
-        "what": "what|what is|what are|what was|what were|calculate|compute|determine|work out|how high is|tell me what",
+        "what": "what|what is|what are|what was|what were|calculate|compute|determine|work out|tell me what",
         "which": "which|which one|which ones|what kind of|what type of",
         "who": "who",
         "where": "where",
@@ -56,7 +56,7 @@ _ENTRIES = {
     AGG: {
         "avg": "average|avg|mean|the average|on average|typical|average of|mean of|average value of|averaged",
         "sum": "total|sum|sum of|total of|the sum of|combined|cumulative total of|aggregate|summed|overall total|grand total|total amount of",
-        "count": "number of|total number of|count of|total count of|amount of times|how many|number|volume of|tally of|quantity of|overall number of|"
+        "count": "number of|total number of|count of|total count of|amount of times|number|volume of|tally of|quantity of|overall number of|"
         "frequency of",
         "max": "maximum|max|maximum of|maximum value of|peak",
         "min": "minimum|min|minimum of|minimum value of",

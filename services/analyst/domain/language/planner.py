@@ -46,6 +46,7 @@ class Planner:
         self.names = Names()
         self.root = root
         self.today = today
+        self.mentioned: list[Noun] = []  # names that only say what rows are meant
 
     def plan(self) -> Plan:
         """Return the plan."""
@@ -58,11 +59,23 @@ class Planner:
             return self.finish(Comparisons(self).plan())
         if any(measure.func == "count_grain" for measure in sketch.measures):
             raise Unresolved("counting days or months is not read; ask for the number per day or month", weight=5)
+        self._single_extreme()
         if self._is_listing():
             from services.analyst.domain.language.listings import Listings  # noqa: PLC0415
 
             return self.finish(Listings(self).plan())
         return self.finish(self._aggregate())
+
+    def _single_extreme(self) -> None:
+        """Read "the highest wind speed at JFK" as a maximum: there is nothing whose row is asked for."""
+        sketch, rank = self.sketch, self.sketch.rank
+        if rank is None or rank.every or rank.measure is None or rank.count is not None or sketch.targets or sketch.groups or sketch.measures:
+            return
+        measure = rank.measure
+        if measure.func or measure.noun is None or measure.noun.plural or self.measures.metric(measure.noun) is not None:
+            return
+        sketch.measures.append(replace(measure, func="max" if rank.descending else "min"))
+        sketch.rank = None
 
     def finish(self, plan: Plan) -> Plan:
         """Return the plan with its tables in front, its notes and its cost."""
@@ -210,6 +223,7 @@ class Planner:
             raise Unresolved("the question names nothing to count or to add up", weight=1)
         del having_measures
         where, said = self.resolver.conditions(sketch.conds)
+        self._check_mentions()
         nested = next((measure for measure in measures if measure.outer), None)
         if nested is not None:
             return self._nested(nested, read[0], items, where, said)
@@ -257,11 +271,15 @@ class Planner:
                 measures.append(MeasureSketch("", target))
             elif grouping and (sketch.rank or sketch.havings or sketch.ask != "what" or target.plural):
                 targets.append(target)
-            elif self._is_reached(target):
-                continue
             else:
-                raise Unresolved(f"it is unclear what {target.text!r} has to do with the rest", weight=3)
+                self.mentioned.append(target)
         return targets, measures
+
+    def _check_mentions(self) -> None:
+        """Raise when a name was said that no part of the query reads."""
+        for target in self.mentioned:
+            if not self._is_reached(target):
+                raise Unresolved(f"it is unclear what {target.text!r} has to do with the rest", weight=3)
 
     def _is_subject(self, target: Noun) -> bool:
         """Tell whether rows of the root themselves are ranked: "which planes have the most seats"."""
@@ -283,7 +301,8 @@ class Planner:
         ) and not (rank and rank.common)
 
     def _is_reached(self, target: Noun) -> bool:
-        used = {table for ref in self.resolver.used for table in (ref.table,)}
+        used = {ref.table for ref in self.resolver.used}
+        used |= {relation.right_table for ref in self.resolver.used for relation in self.schema.foreign(ref.table, ref.column)}
         return any(meaning.table in used or meaning.table == self.root for meaning in target.of("table"))
 
     def _occurrences(self, items: list[Item]) -> MeasureSketch:

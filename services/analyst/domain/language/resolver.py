@@ -42,6 +42,7 @@ _OPERATORS: dict[str, type[exp.Binary]] = {
     "eq": exp.EQ,
     "ne": exp.NEQ,
 }
+_TURNED = {"gt": "le", "ge": "lt", "lt": "ge", "le": "gt", "eq": "ne", "ne": "eq"}
 OPERATOR_WORDS = {
     "gt": "more than",
     "ge": "at least",
@@ -392,8 +393,9 @@ class Resolver:
             sql: exp.Expr = exp.Between(this=column, low=literal(low), high=literal(high))
             words = f"{self.title(ref)} between {plain(low)} and {plain(high)}{suffix}"
             return (exp.Not(this=sql), f"not {words}") if cond.negated else (sql, words)
-        sql = _OPERATORS[cond.op](this=column, expression=literal(low))
-        return sql, f"{self.title(ref)} {OPERATOR_WORDS[cond.op]} {plain(low)}{suffix}"
+        op = _TURNED[cond.op] if cond.negated else cond.op
+        sql = _OPERATORS[op](this=column, expression=literal(low))
+        return sql, f"{self.title(ref)} {OPERATOR_WORDS[op]} {plain(low)}{suffix}"
 
     def _by_unit(self, unit: str) -> Ref:
         """Return the one number of the root that is measured in a unit, or in one that it converts to."""
@@ -626,6 +628,9 @@ class Resolver:
         ]
         if not links:
             raise Unresolved(f"no {cond.noun.text} belong to {self.root}", weight=3)
+        if cond.role:
+            hints = lexicon.BEGINNING if cond.role == "from" else lexicon.ENDING
+            links = [(table, name) for table, name in links if self.part(name) & hints] or links
         many = links[0][0]
         said: list[str] = []
         sqls: list[exp.Expr] = []

@@ -113,6 +113,7 @@ class NoneCond:
 
     noun: Noun
     conds: tuple["Cond", ...] = ()
+    role: str = ""  # from or to: "no flights to them"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ from services.analyst.domain.semantic_model.model import Column, Filter, Kind, L
 
 _TYPE_WORDS = words("dim fact tbl table stg vw view raw dimension denormalized")
 _GENERIC = words("id name code key number title label identifier")  # "carrier code" is what "carrier" stands for
+_AGGREGATES = words("total average number count sum avg mean minimum maximum median")
 _TIMES = words("date time timestamp datetime at on day")  # "created" stands for "created date"
 _SKIPPED_VALUES = words("y n yes no true false t f 0 1 none null na other unknown")
 _MAX_WORDS = 7  # of a value that is looked up by its first words
-_MAX_SAME = 8  # values of one column that a part of them may stand for
+_FEW = 60  # values of a column in which one word tells a value from the others
+_Part = tuple[str, bool, bool]  # a value, whether the rest of it is common in its column, whether the column has few
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,8 @@ class Vocabulary:
         self._names: dict[tuple[str, ...], dict[tuple[str, str, str], Meaning]] = defaultdict(dict)
         self._loose: dict[str, set[tuple[str, ...]]] = defaultdict(set)
         self._whole: dict[tuple[str, ...], dict[tuple[str, str], list[str]]] = defaultdict(dict)
-        self._begins: dict[tuple[str, ...], dict[tuple[str, str], list[str]]] = defaultdict(dict)
-        self._inner: dict[str, dict[tuple[str, str], list[str]]] = defaultdict(dict)
+        self._parts: dict[tuple[str, ...], dict[tuple[str, str], list[_Part]]] = defaultdict(dict)
+        self._inner: dict[str, dict[tuple[str, str], list[_Part]]] = defaultdict(dict)
         self.known: set[str] = set()  # single stems, to mend slips of the finger
         known = _model_words(model)
         for table in model.tables:
@@ -70,19 +72,23 @@ class Vocabulary:
             found |= self._names[known]
         return tuple(found.values())
 
-    def values(self, stems: tuple[str, ...]) -> tuple[Found, ...]:
-        """Return the values that a phrase is, begins, or is a distinctive word of, in this order of preference by column."""
-        found = [Found(*place, tuple(values), whole=True) for place, values in self._whole.get(stems, {}).items()]
-        parts = self._begins.get(stems, {})
-        if len(stems) == 1 and not parts and not found:
-            parts = self._inner.get(stems[0], {})
-        seen = {(each.table, each.column) for each in found}
-        found += [
-            Found(*at, tuple(values), whole=False)
-            for at, values in parts.items()
-            if at not in seen and len(values) <= _MAX_SAME
-        ]
-        return tuple(found)
+    def values(self, stems: tuple[str, ...], *, capital: bool = True) -> tuple[Found, ...]:
+        """Return the values that a phrase is, or is clearly a part of; *capital* when it is written like a name.
+
+        A part counts when one value of the column begins with it and what is missing is common in the column ("Denver" of
+        "Denver Intl"); or, written like a name, when it stands in one value of a column with few.
+        """
+        found = {place: Found(*place, tuple(values), whole=True) for place, values in self._whole.get(stems, {}).items()}
+        parts = dict(self._parts.get(stems, {}))
+        if len(stems) == 1 and capital:
+            for place, entries in self._inner.get(stems[0], {}).items():
+                parts[place] = [*parts.get(place, ()), *entries]
+        for place, entries in parts.items():
+            values = {value for value, _, _ in entries}
+            _, is_rest_common, few = entries[0]
+            if place not in found and len(values) == 1 and (is_rest_common or (few and capital)):
+                found[place] = Found(*place, tuple(values), whole=False)
+        return tuple(found.values())
 
     def mend(self, word: str) -> str | None:
         """Return the one known word that *word* was meant to be, if it is a slip away."""
@@ -124,7 +130,7 @@ class Vocabulary:
             else:
                 self._put((*own, *each), kind, table.name, column.name, 0.0)
                 self._put((own[-1], *each), kind, table.name, column.name, 0.5)
-        if len(stems) > 1:
+        if len(stems) > 1 and stems[-1] not in _AGGREGATES:
             self._put(stems[-1:], kind, table.name, column.name, 2.0)
             if stems[-1] in _GENERIC or (column.kind is Kind.TIME and stems[-1] in _TIMES):
                 self._put(stems[:-1], kind, table.name, column.name, 1.5)
@@ -162,11 +168,11 @@ class Vocabulary:
             self._whole[stems].setdefault(place, []).append(value)
             self.known.update(part for part in stems if len(part) > 4)  # noqa: PLR2004
             for length in range(1, min(len(stems), _MAX_WORDS)):
-                if counted[stems[0]] <= _MAX_SAME or length > 1:
-                    self._begins[stems[:length]].setdefault(place, []).append(value)
-            for part in stems[1:]:
-                if counted[part] <= _MAX_SAME and len(part) > 3:  # noqa: PLR2004
-                    self._inner[part].setdefault(place, []).append(value)
+                rest = all(counted[part] > 1 for part in stems[length:])
+                self._parts[stems[:length]].setdefault(place, []).append((value, rest, len(entries) <= _FEW))
+            for part in dict.fromkeys(stems[1:]):
+                if len(part) > 3:  # noqa: PLR2004
+                    self._inner[part].setdefault(place, []).append((value, False, len(entries) <= _FEW))
 
 
 def table_words(table: LogicalTable) -> tuple[str, ...]:
