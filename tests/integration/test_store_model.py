@@ -31,6 +31,7 @@ from services.memory.domain.ports import (
 )
 from services.memory.domain.reads import Selection
 from services.memory.domain.revisions import RevisionPage, RevisionPlan
+from services.memory.domain.spaces import Filling
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.mesh.caller import Caller
 from services.mesh.errors import MemoryBoxError
@@ -50,6 +51,7 @@ ACCESS = st.one_of(
 )
 SECONDS = st.integers(0, 3).map(lambda number: timedelta(seconds=number))
 SPACES = {"two": 2, "three": 3}
+Components = list[int]
 
 
 def unit(components: list[int], space: str) -> Embedding:
@@ -66,8 +68,7 @@ def in_parts(components: list[list[int]], space: str) -> Embedding:
 
 COMPONENTS = st.lists(st.integers(-2, 2), min_size=1, max_size=3)
 EMBEDDINGS = st.builds(unit, COMPONENTS, st.sampled_from(sorted(SPACES)))
-IN_PARTS = st.builds(in_parts, st.lists(COMPONENTS, min_size=1, max_size=5), st.sampled_from(sorted(SPACES)))
-KEPT = EMBEDDINGS | IN_PARTS
+MANY = st.lists(COMPONENTS, min_size=1, max_size=5)
 PLANS = st.builds(
     SearchPlan,
     mode=st.sampled_from(SearchMode),
@@ -143,6 +144,14 @@ class StoreAgainstModel(RuleBasedStateMachine):
         """Return a time at which a memory ends, soon if at all."""
         return data.draw(st.none() | SECONDS.map(lambda after: self.clock + after))
 
+    def embedding(self, data: st.DataObject) -> Embedding:
+        """Return what a write brings: mostly of the space of now, sometimes with a twin."""
+        active = self.model.spaces.shown.active or "two"
+        other = next(space for space in SPACES if space != active)
+        space = data.draw(st.sampled_from([active] * 9 + [other]))
+        twin = data.draw(st.none() | st.builds(in_parts, MANY, st.just(other)))
+        return replace(in_parts(data.draw(MANY), space), twin=twin)
+
     def apply(self, owner: str, *changes: Change) -> None:
         self.same(lambda store: store.apply(UnitOfWork(Caller(owner), changes)))
 
@@ -165,13 +174,13 @@ class StoreAgainstModel(RuleBasedStateMachine):
             metadata=data.draw(st.sampled_from([{}, {"k": [1, "é"]}])),
             **data.draw(ACCESS),
         )
-        return Create(memory, data.draw(KEPT), data.draw(st.sampled_from([None, b"h1", b"h2"])))
+        return Create(memory, self.embedding(data), data.draw(st.sampled_from([None, b"h1", b"h2"])))
 
     def replacement(self, data: st.DataObject, owner: str) -> Replace:
         record = self.model.records.get(data.draw(IDS))
         memory = self.creation(data, owner).memory if record is None else record.memory
         content = data.draw(st.just(memory.content) | WORDS)
-        embedding = data.draw(KEPT) if content != memory.content else None
+        embedding = self.embedding(data) if content != memory.content else None
         changed = replace(
             memory,
             content=content,
@@ -243,14 +252,44 @@ class StoreAgainstModel(RuleBasedStateMachine):
     def revision(self, caller: Caller, memory_id: str, revision: int) -> None:
         self.same(lambda store: store.get_revision(caller, memory_id, revision, NOW))
 
+    @rule(space=st.sampled_from(["", "two", "three"]))
+    def set_target(self, space: str) -> None:
+        self.same(lambda store: store.spaces.set_target(space))
+
+    @rule(data=st.data(), limit=st.sampled_from([1, 100]), after=st.sampled_from([0, 0, 3]))
+    def fill(self, data: st.DataObject, limit: int, after: int) -> None:
+        space = self.model.spaces.shown.target or "two"
+        rows = self.same(lambda store: store.spaces.unfilled(space, after, limit, 1 << 20))
+        stale = data.draw(st.sampled_from([0, 0, 0, 1]))
+        made = [Filling(row.number, row.revision - stale, in_parts(data.draw(MANY), space)) for row in rows]
+        self.same(lambda store: store.spaces.fill(made))
+        self.same(lambda store: store.spaces.count_unfilled(space))
+
+    @rule(data=st.data(), forgotten=st.sampled_from([0, 0, 0, 1]))
+    def switch(self, data: st.DataObject, forgotten: int) -> None:
+        active = self.model.spaces.shown.active or "two"
+        space = next(space for space in SPACES if space != active)
+        self.same(lambda store: store.spaces.set_target(space))
+        rows = self.same(lambda store: store.spaces.unfilled(space, 0, 100, 1 << 20))[forgotten:]
+        made = [Filling(row.number, row.revision, in_parts(data.draw(MANY), space)) for row in rows]
+        self.same(lambda store: store.spaces.fill(made))
+        self.same(lambda store: store.spaces.switch())
+        self.same(lambda store: store.spaces.current())
+
+    @rule(limit=st.sampled_from([1, 100]))
+    def sweep(self, limit: int) -> None:
+        self.same(lambda store: store.spaces.sweep(limit))
+
     @rule()
     def reopen(self) -> None:
         self.runner.run(self.store.close())
         self.open()
 
-    @rule(caller=CALLERS, plan=PLANS, after=SECONDS)
-    def search(self, caller: Caller, plan: SearchPlan, after: timedelta) -> None:
-        timely = replace(plan, now=self.clock + after)
+    @rule(caller=CALLERS, plan=PLANS, after=SECONDS, components=COMPONENTS)
+    def search(self, caller: Caller, plan: SearchPlan, after: timedelta, components: Components) -> None:
+        active = self.model.spaces.shown.active
+        meant = unit(components, active) if plan.embedding and active and len(components) > 1 else plan.embedding
+        timely = replace(plan, now=self.clock + after, embedding=meant)
         self.same(lambda store: store.search(caller, timely))
 
     @rule(

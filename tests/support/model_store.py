@@ -332,29 +332,29 @@ class ModelMemoryStore:
         wanted = max(plan.top_k, 100)
         cosines = cosines_of(eligible, plan.embedding)
         near = best(eligible, cosines, wanted) if plan.mode is not SearchMode.KEYWORD else []
-        dense = [memory_id for memory_id in near if cosines[memory_id] >= plan.threshold]
+        dense = [number for number in near if cosines[number] >= plan.threshold]
         scores = bm25(existing, plan.terms)
         whole = query_weight(existing, plan.terms)
         sparse = best(eligible, scores, wanted) if plan.mode is not SearchMode.VECTOR else []
         hits = []
         for record in eligible:
-            memory_id = record.memory.memory_id
-            if memory_id not in dense and memory_id not in sparse:
+            number = record.created_seq
+            if number not in dense and number not in sparse:
                 continue
-            vector_rank = dense.index(memory_id) + 1 if memory_id in dense else None
-            keyword_rank = sparse.index(memory_id) + 1 if memory_id in sparse else None
-            keyword_score = scores[memory_id] if keyword_rank else None
+            vector_rank = dense.index(number) + 1 if number in dense else None
+            keyword_rank = sparse.index(number) + 1 if number in sparse else None
+            keyword_score = scores[number] if keyword_rank else None
             coverage = min(1.0, (keyword_score or 0.0) / whole) if whole else 0.0
             fused = fused_score(float(vector_rank or 0), float(keyword_rank or 0), coverage)
             by_mode = {
-                SearchMode.VECTOR: cosines.get(memory_id),
+                SearchMode.VECTOR: cosines.get(number),
                 SearchMode.KEYWORD: keyword_score,
                 SearchMode.HYBRID: fused,
             }
             hits.append(
                 SearchHit(
                     record.memory,
-                    cosines.get(memory_id),
+                    cosines.get(number),
                     by_mode[plan.mode] or 0.0,
                     vector_rank,
                     keyword_rank,
@@ -399,13 +399,13 @@ def fitting(memories: Iterable[Memory], max_bytes: int) -> int:
     return number
 
 
-def cosines_of(records: Iterable[Record], embedding: Embedding | None) -> dict[str, float]:
-    """Return the highest cosine of each record's vectors in the embedding's space."""
+def cosines_of(records: Iterable[Record], embedding: Embedding | None) -> dict[int, float]:
+    """Return the highest cosine of each record's vectors in the embedding's space, by its number."""
     if embedding is None:
         return {}
     same = [record for record in records if record.embedding.space == embedding.space]
     return {
-        record.memory.memory_id: max(
+        record.created_seq: max(
             cosine(vector, embedding.vector)
             for vector in (record.embedding.vector, *(part.vector for part in record.embedding.parts))
         )
@@ -428,21 +428,21 @@ def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float(np.clip((a.astype(np.float64) * b.astype(np.float64)).sum(), -1.0, 1.0))
 
 
-def bm25(records: Iterable[Record], terms: Iterable[str]) -> dict[str, float]:
+def bm25(records: Iterable[Record], terms: Iterable[str]) -> dict[int, float]:
     """Return the score of each record that has any of *terms*, by the formula of the domain."""
-    texts = {record.memory.memory_id: keyword.tokenize(record.memory.content) for record in records}
+    texts = {record.created_seq: keyword.tokenize(record.memory.content) for record in records}
     length = sum(map(len, texts.values()))
     if not length:
         return {}
     average = length / len(texts)
-    scores: dict[str, float] = {}
+    scores: dict[int, float] = {}
     for term in dict.fromkeys(terms):
-        holders = [memory_id for memory_id, text in texts.items() if term in text]
+        holders = [number for number, text in texts.items() if term in text]
         weight = keyword.rarity(len(texts), len(holders))
-        for memory_id in holders:
-            text = texts[memory_id]
+        for number in holders:
+            text = texts[number]
             norm = keyword.length_norm(float(len(text)), average)
-            scores[memory_id] = scores.get(memory_id, 0.0) + keyword.term_score(weight, float(text.count(term)), norm)
+            scores[number] = scores.get(number, 0.0) + keyword.term_score(weight, float(text.count(term)), norm)
     return scores
 
 
@@ -452,8 +452,8 @@ def query_weight(records: Sequence[Record], terms: Iterable[str]) -> float:
     return sum(keyword.rarity(len(texts), sum(term in text for text in texts)) for term in dict.fromkeys(terms))
 
 
-def best(records: Iterable[Record], scores: dict[str, float], wanted: int) -> list[str]:
-    """Return the ids of the best *wanted* records that have a score."""
-    scored = [record.memory for record in records if record.memory.memory_id in scores]
-    scored.sort(key=lambda m: (-scores[m.memory_id], AGELESS - m.created_at, m.memory_id))
-    return [memory.memory_id for memory in scored[:wanted]]
+def best(records: Iterable[Record], scores: dict[int, float], wanted: int) -> list[int]:
+    """Return the numbers of the best *wanted* records that have a score; ids are unique among one owner's memories alone."""
+    scored = [record for record in records if record.created_seq in scores]
+    scored.sort(key=lambda r: (-scores[r.created_seq], AGELESS - r.memory.created_at, r.memory.memory_id))
+    return [record.created_seq for record in scored[:wanted]]
