@@ -29,8 +29,10 @@ class Comparisons:
         """Return the plan."""
         if self._sketch.diff == "previous" or (self._sketch.diff in {"change", "percent"} and self._grain()):
             return self._to_previous()
-        slot = self._slot()
         measures = self._measures()
+        if self._sketch.diff == "difference" and len(measures) == _TWO:
+            return self._of_two(measures)
+        slot = self._slot()
         if self._sketch.havings or (self._sketch.rank and not self._sketch.rank.every):
             raise Unresolved("a ranking inside a comparison is not read", weight=6)
         if self._sketch.diff:
@@ -247,6 +249,28 @@ class Comparisons:
         return Plan(
             query, (*(column for column, _ in shown), *columns), f"difference of {base.title}: {order}", said, how
         )
+
+    def _of_two(self, sketches: list[MeasureSketch]) -> Plan:
+        """Plan the difference of two numbers: "between average arrival delay and average departure delay"."""
+        planner = self._planner
+        first, second = (planner._measure(sketch) for sketch in sketches)  # noqa: SLF001
+        where, said = self._resolver.conditions(self._sketch.conds)
+        items = [planner.groups.read(group) for group in self._sketch.groups]
+        shown = [(planner.names.unique(column), sql) for item in items for sql, column in item.shown]
+        difference = exp.Sub(this=exp.paren(first.sql.copy()), expression=exp.paren(second.sql.copy()))
+        numbers = [
+            (planner.names.unique(OutputColumn(title.replace(" ", "_")[:60], "measure", first.unit, title)), sql)
+            for title, sql in (("difference", difference), (first.title, first.sql), (second.title, second.sql))
+        ]
+        query = planner.scope.from_(exp.select(*(exp.alias_(sql.copy(), identifier(column.name)) for column, sql in (*shown, *numbers))))
+        if where:
+            query = query.where(*where, copy=False)
+        if shown:
+            query = query.group_by(*(sql.copy() for _, sql in shown), copy=False)
+            query = query.order_by(*(exp.column(identifier(column.name)) for column, _ in shown), copy=False)
+        how = [f"by {' and '.join(item.title for item in items)}"] if items else []
+        columns = tuple(column for column, _ in (*shown, *numbers))
+        return Plan(query, columns, f"{first.title} less {second.title}", said, how)
 
     def _grain(self) -> str:
         if self._sketch.previous_grain:

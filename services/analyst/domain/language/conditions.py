@@ -199,6 +199,9 @@ class Conditions(Cursor):
             return None
         return noun
 
+    def _may_be_number(self, noun: Noun) -> bool:
+        return any(self.schema.is_number(m.table, self.schema.column(m.table, m.name)) for m in noun.of("column"))
+
     def _is_quantity(self, noun: Noun) -> bool:
         """Tell whether a name may be a number of one row, and not a thing to be counted."""
         columns = noun.of("column")
@@ -286,12 +289,13 @@ class Conditions(Cursor):
                 break
         if self.kind() == VALUE:
             return self._value_of(noun, role, negated)
-        for rule in (self._between, self._compared, self._text):
+        numeric = not noun.of("column") or self._may_be_number(noun)
+        for rule in (self._between, self._compared, self._text) if numeric else (self._text,):
             if found := self.attempt(lambda rule=rule: rule(role, negated, noun)):  # type: ignore[misc]
                 return found
         if lexeme := self.take(lexicon.NULL):
             return NullCond(noun, negated != (lexeme.key == "known")) if noun.of("column") else None
-        if self.kind() == NUM and noun.of("column"):
+        if self.kind() == NUM and noun.of("column") and numeric:
             number = self.number()
             return NumberCond("eq", number[0], noun, number[1], negated=negated) if number else None
         if self.kind() == PERIOD and self._is_dated(noun, linked > 0):

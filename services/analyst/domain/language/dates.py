@@ -128,7 +128,7 @@ def floor(day: date, grain: str) -> date:
 
 def period_at(tokens: Sequence[Token], at: int, today: date) -> tuple[Period, int] | None:
     """Return the longest time range that begins at a position, and the position after it."""
-    for rule in (_part_of, _bounded, _open, _relative, _to_date, _single):
+    for rule in (_part_of, _bounded, _open, _to_date, _relative, _single):
         if found := rule(_Cursor(tokens, at), today):
             return found
     return None

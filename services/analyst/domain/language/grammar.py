@@ -31,21 +31,32 @@ class Grammar(Conditions):
         """Return what the question says. Raises ``NotUnderstood`` at the first word that no rule reads."""
         self.sketch = Sketch()
         self.predicate = False  # past the verb: what follows is what the question asks about its subject
-        self.each_group = False
+        self.wanted: int | None = None  # "which five": how many a later ranking keeps
         self._begin()
         while not self.is_done:
             if not self._step():
                 lexeme = self.peek()
                 raise NotUnderstood(self.at, lexeme.text if lexeme else "")
         self.sketch.compare = self.sketch.compare or self.compared
+        self._target_of_value()
         return self.sketch
+
+    def _target_of_value(self) -> None:
+        """Read "which airline is UA" as a question for the airline."""
+        sketch = self.sketch
+        if sketch.targets or sketch.measures or sketch.groups or sketch.rank or sketch.havings or sketch.ask not in {"which", "what", "who"}:
+            return
+        for cond in sketch.conds:
+            if isinstance(cond, ValueCond) and cond.noun and cond.noun.of("table") and not cond.negated:
+                sketch.targets.append(cond.noun)
+                return
 
     def attempt(self, rule: Callable[[], T | None]) -> T | None:
         """Return what *rule* reads; when it reads nothing, the cursor and the sketch are as before."""
-        saved = (self.sketch.copy(), self.predicate, self.compared, self.role)
+        saved = (self.sketch.copy(), self.predicate, self.compared, self.role, self.wanted)
         found = super().attempt(rule)
         if found is None or found is False:
-            self.sketch, self.predicate, self.compared, self.role = saved
+            self.sketch, self.predicate, self.compared, self.role, self.wanted = saved
         return found
 
     def _begin(self) -> None:
@@ -293,6 +304,7 @@ class Grammar(Conditions):
         agg = self.take(lexicon.AGG, "sum", "count")
         self.take(lexicon.PREP, "of")
         self.fill()
+        distinct = self.take(lexicon.DISTINCT) is not None
         for cond in self._adjectives():
             self.sketch.parts.append(cond)
         noun = self._plain_noun()
@@ -307,7 +319,7 @@ class Grammar(Conditions):
             if not agg
             else "sum"
         )
-        self.sketch.measures.append(MeasureSketch(func, noun, share="part"))
+        self.sketch.measures.append(MeasureSketch("count" if distinct else func, noun, distinct, share="part"))
         if self.sketch.ask == "count":
             self.sketch.ask = ""
         return True
@@ -365,7 +377,8 @@ class Grammar(Conditions):
         rank = self._rank_words()
         if rank is None:
             return None
-        self.sketch.rank = rank
+        self.sketch.rank = replace(rank, count=rank.count or self.wanted)
+        self.wanted = None
         return True
 
     def _rank_words(self) -> RankSketch | None:
@@ -765,8 +778,10 @@ class Grammar(Conditions):
 
     def _target(self) -> bool | None:
         """Read a plain name: what to list, to show, to count by."""
-        self.take(lexicon.PREP, "of", "for", "at", "with", "by", "from", "to")
+        prep = self.take(lexicon.PREP, "of", "for", "at", "with", "by", "from", "to")
         self.fill()
+        if self.kind() == NUM and self.kind(1) in {NOUN, VALUE} and any(x.kind in {lexicon.SUP, ADJ} for x in self.lexemes[self.at :]):
+            self.wanted = self._whole()
         each = self.take(lexicon.EACH) is not None
         self.fill()
         for cond in self._adjectives():
@@ -774,6 +789,13 @@ class Grammar(Conditions):
         noun = self._plain_noun()
         if noun is None:
             return None
+        if noun.of("table") and (count := self.peek()) and count.kind == lexicon.ASK and count.text.lower() == "count":
+            self.at += 1
+            self.sketch.measures.append(MeasureSketch("count", noun))
+            return True
+        if self.sketch.targets and not any(meaning.cost < 1 for meaning in noun.of("table")):
+            noun = self.owned(noun, self.sketch.targets[0]) or noun
+        noun = replace(noun, role=prep.key if prep and prep.key in {"from", "to"} else "")
         if each:
             self.sketch.groups.append(Group(noun, each=True))
         else:
@@ -802,7 +824,8 @@ class Grammar(Conditions):
         lexeme = self.peek()
         if lexeme is None:
             return None
-        if lexeme.kind in {lexicon.AUX, lexicon.REL}:
+        said = self.sketch.targets or self.sketch.measures or self.sketch.groups or self.sketch.conds
+        if lexeme.kind == lexicon.AUX or (lexeme.kind == lexicon.REL and said):
             self.at += 1
             self.predicate = True
             return True

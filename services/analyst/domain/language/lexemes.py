@@ -213,6 +213,9 @@ def _numbers(
         key = "%" if tokens[at].percent else ""
         yield Lexeme(NUM, _text(tokens, at, found[1]), key, number=found[0], start=at), found[1], 1.0
     folded = fold(tokens[at].text)
+    for parts, unit in lexicon.LONG_UNITS.items():
+        if tuple(fold(token.text) for token in tokens[at : at + len(parts)]) == parts:
+            yield Lexeme(UNIT, _text(tokens, at, at + len(parts)), unit, start=at), at + len(parts), 1.1
     if folded in {"a", "an", "one"} and at + 1 < len(tokens) and tokens[at + 1].norm in lexicon.UNITS:
         yield Lexeme(NUM, tokens[at].text, number=1.0, start=at), at + 1, 0.95
     if (rank := ordinal(tokens[at])) and not tokens[at].quoted:

@@ -133,6 +133,9 @@ class Measures:
             return self._metric(metric, MeasureSketch("", noun))
         own = next((meaning for meaning in tables if meaning.table == resolver.root), None)
         lowest = min((choice.cost for choice in columns), default=99.0) + 0.5
+        identified = own is not None and (own.cost >= 1 or (distinct and not self._schema.key(resolver.root)))
+        if own is not None and identified and columns and name_words(columns[0].ref.column)[-1] == "id":
+            return self._count_column(noun)
         if own is not None and own.cost <= lowest:
             if distinct and self._schema.key(resolver.root) == ():
                 raise Unresolved(f"{resolver.root} has no key to tell its rows apart", weight=5)

@@ -59,6 +59,7 @@ class Planner:
             return self.finish(Comparisons(self).plan())
         if any(measure.func == "count_grain" for measure in sketch.measures):
             raise Unresolved("counting days or months is not read; ask for the number per day or month", weight=5)
+        self.resolver.mentions = [*sketch.targets, *(group.noun for group in sketch.groups if group.noun)]
         self._single_extreme()
         if self._is_listing():
             from services.analyst.domain.language.listings import Listings  # noqa: PLC0415
@@ -69,9 +70,15 @@ class Planner:
     def _single_extreme(self) -> None:
         """Read "the highest wind speed at JFK" as a maximum: there is nothing whose row is asked for."""
         sketch, rank = self.sketch, self.sketch.rank
-        if rank is None or rank.every or rank.measure is None or rank.count is not None or sketch.targets or sketch.groups or sketch.measures:
+        if rank is None or rank.every or rank.measure is None or rank.count is not None or sketch.targets or sketch.measures:
             return
         measure = rank.measure
+        if measure.func == "count" and len(sketch.groups) == 1 and sketch.groups[0].grain and sketch.ask in {"", "what"} and sketch.groups[0].each:
+            sketch.measures.append(replace(measure, outer="max" if rank.descending else "min", over=sketch.groups.pop()))
+            sketch.rank = None
+            return
+        if sketch.groups:
+            return
         if measure.func or measure.noun is None or measure.noun.plural or self.measures.metric(measure.noun) is not None:
             return
         sketch.measures.append(replace(measure, func="max" if rank.descending else "min"))
@@ -327,6 +334,8 @@ class Planner:
         if sketch.noun is None:
             raise Unresolved("say of what the share is")
         parts = self.sketch.parts or self._movable()
+        if not parts and self.sketch.groups:
+            return self._measure(replace(sketch, share="total"))
         if not parts:
             raise Unresolved("say which part the share is of", weight=5)
         self.scope.lenient = True  # rows that find nothing belong to the whole

@@ -74,6 +74,7 @@ class Resolver:
     cost: float = 0.0
     notes: list[str] = field(default_factory=list)
     used: list[Ref] = field(default_factory=list)
+    mentions: list[Noun] = field(default_factory=list)  # names elsewhere in the question, which may say what part a join plays
 
     @property
     def root(self) -> str:
@@ -111,6 +112,7 @@ class Resolver:
     def _hints(self, noun: Noun | None, role: str) -> frozenset[str]:
         words = set(phrase(noun.text)) if noun else set()
         hints: set[str] = set()
+        role = role or (noun.role if noun else "")
         if role == "from" or words & lexicon.BEGINNING:
             hints |= lexicon.BEGINNING
         if role == "to" or words & lexicon.ENDING:
@@ -128,8 +130,21 @@ class Resolver:
         if hints and len(paths) > 1:
             meant = [steps for steps in paths if self._plays(steps, hints)]
             paths = meant or paths
+        if not hints and not through and len(paths) > 1:
+            paths = self._mentioned(table, paths) or paths
         shortest = min((len(steps) for steps in paths), default=0)
         return [steps for steps in paths if len(steps) == shortest]
+
+    def _mentioned(self, table: str, paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """Return the ways that another name in the question speaks of: "destinations in the time zone"."""
+        for noun in self.mentions:
+            foreign = {relation.name for m in noun.of("column") if m.cost < 1 for relation in self.schema.foreign(m.table, m.name)}
+            if named := [steps for steps in paths if foreign & set(steps)]:
+                return named
+            if noun.role and any(meaning.table == table for meaning in noun.of("table")):
+                hints = lexicon.BEGINNING if noun.role == "from" else lexicon.ENDING
+                return [steps for steps in paths if self._plays(steps, hints)]
+        return []
 
     def _plays(self, steps: tuple[str, ...], hints: frozenset[str]) -> bool:
         return any(self.part(step) & hints for step in steps)

@@ -15,6 +15,7 @@ class Noun:
     owner: "Noun | None" = None
     plural: bool = False
     loose: bool = False
+    role: str = ""  # from or to: what stood before it
 
     def of(self, *kinds: str) -> tuple[Meaning, ...]:
         """Return the meanings of these kinds."""

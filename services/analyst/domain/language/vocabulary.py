@@ -1,5 +1,6 @@
 """The words of one model: what each phrase may name, and in which columns each value stands."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ _AGGREGATES = words("total average number count sum avg mean minimum maximum med
 _TIMES = words("date time timestamp datetime at on day")  # "created" stands for "created date"
 _SKIPPED_VALUES = words("y n yes no true false t f 0 1 none null na other unknown")
 _MAX_WORDS = 7  # of a value that is looked up by its first words
+_PART = 1.0  # what a whole name is better than a part of one
 _FEW = 60  # values of a column in which one word tells a value from the others
 _Part = tuple[str, bool, bool]  # a value, whether the rest of it is common in its column, whether the column has few
 
@@ -63,7 +65,8 @@ class Vocabulary:
 
     def names(self, stems: tuple[str, ...]) -> tuple[Meaning, ...]:
         """Return what a phrase may name, the whole names first."""
-        return tuple(sorted(self._names.get(stems, {}).values(), key=lambda meaning: meaning.cost))
+        found = sorted(self._names.get(stems, {}).values(), key=lambda meaning: meaning.cost)
+        return tuple(meaning for meaning in found if meaning.cost < found[0].cost + _PART)
 
     def loosely(self, stems: tuple[str, ...]) -> tuple[Meaning, ...]:
         """Return what a phrase may name when the endings of verbs are left out."""
@@ -118,11 +121,10 @@ class Vocabulary:
 
     def _column(self, table: LogicalTable, column: Column, own: tuple[str, ...], known: frozenset[str]) -> None:
         stems = segmented(column.name, known)
-        is_flag = column.data_type.startswith("BOOL") and stems[:1] in {("is",), ("has",), ("was",)}
         kind = "column"
         full = [stems, *(phrase(synonym) for synonym in column.synonyms)]
-        if is_flag:
-            full.append(stems[1:])
+        if column.data_type.startswith("BOOL"):
+            full += _flag_names(stems)
         for each in full:
             self._put(each, kind, table.name, column.name, 0.0)
             if each[: len(own)] == own and len(each) > len(own):
@@ -131,7 +133,8 @@ class Vocabulary:
                 self._put((*own, *each), kind, table.name, column.name, 0.0)
                 self._put((own[-1], *each), kind, table.name, column.name, 0.5)
         if len(stems) > 1 and stems[-1] not in _AGGREGATES:
-            self._put(stems[-1:], kind, table.name, column.name, 2.0)
+            for missing in range(1, len(stems)):
+                self._put(stems[missing:], kind, table.name, column.name, 1.0 + 0.5 * missing)
             if stems[-1] in _GENERIC or (column.kind is Kind.TIME and stems[-1] in _TIMES):
                 self._put(stems[:-1], kind, table.name, column.name, 1.5)
 
@@ -185,6 +188,15 @@ def segmented(name: str, known: frozenset[str]) -> tuple[str, ...]:
     """Return the stems of an identifier; one run together is split where words of the model's own texts fit."""
     stems = name_words(name)
     return tuple(part for word in stems for part in (_split(word, known) or (word,)))
+
+
+def _flag_names(stems: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return what a boolean column says by itself: "closed" of ``is_closed``, "smoker" of ``smoker_ind``."""
+    if len(stems) == 1 and (match := re.fullmatch(r"(?:is|has|was)([a-z]{3,})", stems[0])):
+        return [(match[1],)]
+    if stems[0] in {"is", "has", "was"} and len(stems) > 1:
+        return [stems[1:]]
+    return [stems[:-1]] if stems[-1] in {"indicator", "flag"} and len(stems) > 1 else []
 
 
 def _split(word: str, known: frozenset[str]) -> tuple[str, ...] | None:
