@@ -5,6 +5,7 @@ Sec-Fetch-Site, and requests that need no preflight by their Content-Type. Progr
 Origin nor Sec-Fetch-Site and pass.
 """
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class HostList:
         return port == own_port and (name in self.extra or _is_loopback_name(name))
 
 
+@functools.lru_cache(maxsize=256)
 def _is_loopback_name(name: str) -> bool:
     if name in {"localhost", "[::1]"}:
         return True

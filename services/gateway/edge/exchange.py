@@ -4,16 +4,17 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 
-from services.mesh.telemetry import ERROR_TYPE, Telemetry, remote_context, trace_headers
+from services.mesh.telemetry import ERROR_TYPE, Telemetry, remote_context
 
 log = logging.getLogger("services.gateway.access")
 
@@ -22,6 +23,7 @@ SERVER_ERROR = 500
 # Methods of RFC 9110 and RFC 5789; others count as one, so that callers cannot make label values up.
 KNOWN_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 OTHER_METHOD = "_OTHER"
+_NO_CONTEXT = Context()
 
 
 @dataclass(slots=True)
@@ -47,6 +49,15 @@ class Exchange:
 EXCHANGE = web.RequestKey("exchange", Exchange)
 
 
+def _trace_headers(span: Span) -> tuple[str, str]:
+    """Return the ``traceparent`` and ``tracestate`` of *span*, empty for one that has no trace."""
+    context = span.get_span_context()
+    if not context.is_valid:
+        return "", ""
+    state = context.trace_state.to_header() if context.trace_state else ""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}", state
+
+
 class Recorder:
     """Tells every exchange once: as a SERVER span, in the request histogram, and as an access log line."""
 
@@ -54,8 +65,13 @@ class Recorder:
         self._tracer = telemetry.tracer
         self._links = inbound == "link"
         self._duration = telemetry.duration_histogram("http.server.request.duration", "Time of a public request.")
-        self._active = telemetry.meter.create_up_down_counter(
-            "http.server.active_requests", unit="{request}", description="Public requests under way."
+        # Counted here and read when metrics are: recording each change would cost more than many a request's own work.
+        self._active: dict[tuple[str, str], int] = {}
+        telemetry.meter.create_observable_up_down_counter(
+            "http.server.active_requests",
+            [self._observe_active],
+            unit="{request}",
+            description="Public requests under way.",
         )
         self._refusals = telemetry.meter.create_counter(
             "memorybox.gateway.refusals", unit="{request}", description="Requests that the edge refused, by reason."
@@ -73,18 +89,20 @@ class Recorder:
         """Record what happens in the block; spans begun in it are children of the request's. A *probe* has no trace."""
         method = request.method if request.method in KNOWN_METHODS else OTHER_METHOD
         span = trace.INVALID_SPAN if probe else self._span(request, method)
+        kind = method, request.scheme
         labels = {"http.request.method": method, "url.scheme": request.scheme}
-        self._active.add(1, labels)
+        self._active[kind] = self._active.get(kind, 0) + 1
         with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
-            carrier = trace_headers()
-            exchange = Exchange(
-                method, span, carrier.get("traceparent", ""), carrier.get("tracestate", ""), time.perf_counter()
-            )
+            exchange = Exchange(method, span, *_trace_headers(span), time.perf_counter())
             try:
                 yield exchange
             finally:
-                self._active.add(-1, labels)
+                self._active[kind] -= 1
                 self._record(exchange, labels)
+
+    def _observe_active(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for (method, scheme), count in tuple(self._active.items()):
+            yield Observation(count, {"http.request.method": method, "url.scheme": scheme})
 
     def _span(self, request: web.BaseRequest, method: str) -> Span:
         attributes = {
@@ -94,14 +112,16 @@ class Recorder:
         }
         # Of several traceparent headers none counts, and baggage is dropped: only these two names are read.
         sent = request.headers.getall("traceparent", [])
-        carrier = {"traceparent": sent[0]} if len(sent) == 1 else {}
-        if carrier and "tracestate" in request.headers:
+        if len(sent) != 1:
+            return self._tracer.start_span(method, _NO_CONTEXT, SpanKind.SERVER, attributes)
+        carrier = {"traceparent": sent[0]}
+        if "tracestate" in request.headers:
             carrier["tracestate"] = ",".join(request.headers.getall("tracestate"))
         theirs = trace.get_current_span(remote_context(carrier)).get_span_context()
         if not theirs.is_valid:
-            return self._tracer.start_span(method, Context(), SpanKind.SERVER, attributes)
+            return self._tracer.start_span(method, _NO_CONTEXT, SpanKind.SERVER, attributes)
         if self._links:
-            return self._tracer.start_span(method, Context(), SpanKind.SERVER, attributes, links=[Link(theirs)])
+            return self._tracer.start_span(method, _NO_CONTEXT, SpanKind.SERVER, attributes, links=[Link(theirs)])
         return self._tracer.start_span(method, remote_context(carrier), SpanKind.SERVER, attributes)
 
     def _record(self, exchange: Exchange, labels: dict[str, str]) -> None:
@@ -143,7 +163,11 @@ class Recorder:
             "user": self._pseudonym(exchange.user),
             "reason": exchange.reason,
         }
-        log.log(level, "request", extra={name: value for name, value in fields.items() if value != ""})
+        if log.isEnabledFor(level):
+            # Made by hand: the logger would look up the caller's line on the stack, the same one each time.
+            record = logging.LogRecord(log.name, level, __file__, 0, "request", None, None)
+            vars(record).update((name, value) for name, value in fields.items() if value != "")
+            log.handle(record)
 
     def _pseudonym(self, user: str) -> str:
         if not user:
