@@ -25,10 +25,11 @@ from typing import Any
 
 import duckdb
 
-from bench.analyst_data import Observed, bare, load, perturbed, run, tables_of
+from bench.analyst_data import load, perturbed, run, tables_of
 from services.analyst.domain.language import Answer, Reader
 from services.analyst.domain.language.reading import settled
 from services.analyst.domain.semantic_model import SemanticModel, expand, parse
+from tests.support.observed import Observed, bare
 
 HERE = Path(__file__).parent
 QUESTIONS = HERE / "analyst_questions"

@@ -118,24 +118,13 @@ class Planner:
     def _is_lookup_count(self) -> bool:
         """Tell whether "how many seats" asks for a number that a row has, and not for a count."""
         sketch = self.sketch
-        if (
-            sketch.groups
-            or sketch.havings
-            or len(sketch.measures) != 1
-            or sketch.ask != "count"
-            or sketch.targets
-            or sketch.rank
-        ):
+        if sketch.groups or sketch.havings or sketch.rank or len(sketch.measures) != 1 or sketch.ask != "count":
             return False
         measure = sketch.measures[0]
         noun = measure.noun
-        if (
-            measure.func != "count"
-            or noun is None
-            or noun.of("table")
-            or measure.distinct
-            or self.measures.metric(noun)
-        ):
+        if any(all(meaning.table != self.root for meaning in target.of("table")) for target in sketch.targets):
+            return False
+        if measure.func != "count" or noun is None or noun.of("table") or measure.distinct or self.measures.metric(noun):
             return False
         ref = self.measures.row_column(replace(measure, func=""))
         if ref is None or not self.resolver.is_number(ref):
@@ -214,6 +203,7 @@ class Planner:
             measures.append(self._occurrences(items))
         having_measures = [having.measure for having in sketch.havings]
         ranked = rank.measure if rank else None
+        self._refuse_average_of_totals(measures)
         read = [self._measure(measure) for measure in measures]
         if ranked is not None and ranked not in measures:
             read.append(self._measure(ranked))
@@ -258,6 +248,19 @@ class Planner:
             share = _percentage(measure.sql, total)
             return Measure(share, f"share of total {measure.title}", "%", "share")
         return measure
+
+    def _refuse_average_of_totals(self, measures: list[MeasureSketch]) -> None:
+        """Raise on "average revenue per month": of rows, or of the months' totals."""
+        per = next((group for group in self.sketch.groups if group.each and group.grain), None)
+        for measure in measures:
+            ref = self.measures.row_column(replace(measure, func="")) if measure.func == "avg" and not measure.outer else None
+            if per and ref and self.schema.aggregation(ref.table, self.resolver.entry(ref)) == "sum":
+                raise Unresolved(
+                    f"the average may be of single rows in each {per.grain}, or of the {per.grain}s' totals",
+                    weight=6,
+                    options=(f"by {per.grain}",),
+                    noun=f"per {per.grain}",
+                )
 
     def _split(self, measures: list[MeasureSketch]) -> tuple[list[Noun], list[MeasureSketch]]:
         """Part the targets into what to group by, what to add up, and words that only name the rows."""

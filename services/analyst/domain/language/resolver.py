@@ -179,14 +179,15 @@ class Resolver:
             choices = [each for each in choices if self.is_number(each.ref)] or choices
         return self._one(choices, noun.text, f"{noun.text!r} is nothing that {self.root} has or leads to")
 
-    def _one(self, choices: Sequence[Choice], text: str, missing: str) -> Ref:
+    def _one(self, choices: Sequence[Choice], text: str, missing: str, *, beside: bool = False) -> Ref:
         if not choices:
             raise Unresolved(missing, weight=2)
         best = min(choices, key=lambda choice: choice.cost)
         rivals = [choice for choice in choices if choice.cost - best.cost < TIE and choice.ref != best.ref]
         if rivals:
             names = [self.title(choice.ref) for choice in (best, *rivals)]
-            raise Unresolved(f"{text!r} may mean {_or(names)}", weight=6, options=tuple(names), noun=text)
+            options = tuple(f"{name} {text}" for name in names) if beside else tuple(names)
+            raise Unresolved(f"{text!r} may mean {_or(names)}", weight=6, options=options, noun=text)
         self.cost += best.cost
         self.used.append(best.ref)
         if best.note:
@@ -374,9 +375,8 @@ class Resolver:
             meant = [option for option in options if self._part_of(option[0].ref) & hints]
             options = meant or options
         text = " or ".join(cond.texts)
-        ref = self._one(
-            [choice for choice, _ in options], text, f"{text!r} is no value that {self.root} has or leads to"
-        )
+        missing = f"{text!r} is no value that {self.root} has or leads to"
+        ref = self._one([choice for choice, _ in options], text, missing, beside=True)
         values = [value for choice, found in options if choice.ref == ref for each in found for value in each]
         if len(values) > len(cond.values):
             self.notes.append(f"{text} was read as {_or(values)}")
@@ -414,18 +414,18 @@ class Resolver:
 
     def _by_unit(self, unit: str) -> Ref:
         """Return the one number of the root that is measured in a unit, or in one that it converts to."""
+        mentioned = {meaning.table for noun in self.mentions for meaning in noun.of("table") if meaning.table != self.root}
+        tables = sorted(table for table in mentioned if self.schema.paths(self.root, table)) or [self.root]
         columns = [
-            column
-            for column in self.schema.table(self.root).columns
-            if not column.private
-            and self.schema.is_number(self.root, column)
-            and self.schema.unit(self.root, column.name)
+            (Ref(steps, table, column.name), self.schema.unit(table, column.name))
+            for table in tables
+            for steps in self.paths(table)
+            for column in self.schema.table(table).columns
+            if not column.private and self.schema.is_number(table, column)
         ]
-        same = [column for column in columns if self.schema.unit(self.root, column.name) == unit]
-        near = same or [
-            column for column in columns if (unit, self.schema.unit(self.root, column.name)) in lexicon.CONVERSIONS
-        ]
-        choices = [Choice(Ref((), self.root, column.name), 1.0) for column in near]
+        same = [ref for ref, own in columns if own == unit]
+        near = same or [ref for ref, own in columns if (unit, own) in lexicon.CONVERSIONS]
+        choices = [Choice(ref, 1.0) for ref in near]
         return self._one(choices, unit, f"nothing in {self.root} is measured in {unit}")
 
     def _factor(self, unit: str, ref: Ref) -> float:

@@ -221,7 +221,7 @@ class Schema:
     def unit(self, table: str, name: str) -> str:
         """Return the unit that a column's name or description states, '' when none."""
         column = self.column(table, name)
-        for part in reversed(name_words(name)):
+        for part in reversed(name_words(name)[1:]):  # a column named "hour" alone is an hour of the clock
             if (
                 part in lexicon.UNITS
                 and len(part) > 1

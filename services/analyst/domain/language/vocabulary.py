@@ -127,7 +127,7 @@ class Vocabulary:
             full += _flag_names(stems)
         for each in full:
             self._put(each, kind, table.name, column.name, 0.0)
-            if each[: len(own)] == own and len(each) > len(own):
+            if each[: len(own)] == own and len(each) > len(own) and not set(each[len(own) :]) <= _AGGREGATES:
                 self._put(each[len(own) :], kind, table.name, column.name, 1.0)
             else:
                 self._put((*own, *each), kind, table.name, column.name, 0.0)
