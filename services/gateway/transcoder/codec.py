@@ -13,10 +13,11 @@ from services.gateway.transcoder import json_text
 from services.gateway.transcoder.fields import WRAPPERS, Tree
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.reader import Readers, takes_null
+from services.gateway.transcoder.straight import StraightWriters
 from services.gateway.transcoder.validation import Validators
 from services.gateway.transcoder.values import JsonRefused
 from services.gateway.transcoder.wellknown import add_readers, build, missing_required
-from services.gateway.transcoder.writer import Style, Writers, guarded
+from services.gateway.transcoder.writer import Style, Unprintable, Writers, guarded
 
 # Below this many JSON containers no message can be nested deeper than upb reads (three wire levels each).
 _SURELY_SHALLOW = 30
@@ -40,6 +41,7 @@ class JsonCodec:
             enums_as_ints=options.enums_as_ints,
         )
         self._writers = Writers(pool, style)
+        self._straight = StraightWriters(self._writers)
 
     @property
     def emits_empty_details(self) -> bool:
@@ -54,7 +56,12 @@ class JsonCodec:
 
     def encode(self, message: Message) -> bytes:
         """Print *message* without whitespace, fields in the order of their numbers."""
-        return orjson.dumps(self._writers.message(type(message).DESCRIPTOR)(message))
+        descriptor = type(message).DESCRIPTOR
+        try:
+            value = self._straight.message(descriptor)(message)
+        except Unprintable:
+            value = self._writers.message(descriptor)(message)  # fails too, and says where
+        return orjson.dumps(value)
 
     def field_encoder(self, field: FieldDescriptor) -> Callable[[Message], bytes]:
         """Return what prints one field of a message alone, its default when it is unset."""
@@ -110,6 +117,7 @@ class JsonCodec:
         """Compile reader and writer of a message type and of all that it holds."""
         self._readers.message(descriptor)
         self._writers.message(descriptor)
+        self._straight.message(descriptor)
 
     def build(self, message_class: type[Message], tree: Tree | Message) -> tuple[Message, bytes]:
         """Return the message of *tree* and its wire form."""

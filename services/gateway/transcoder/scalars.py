@@ -4,6 +4,7 @@ Every function raises ``ValueError`` with a description of what would be right.
 """
 
 import binascii
+import functools
 import math
 import re
 import struct
@@ -23,6 +24,7 @@ MIN_TIMESTAMP_S = -62_135_596_800  # 0001-01-01T00:00:00Z
 MAX_TIMESTAMP_S = 253_402_300_799  # 9999-12-31T23:59:59Z
 MAX_DURATION_S = 315_576_000_000  # google/protobuf/duration.proto: about 10 000 years
 NANOS = 1_000_000_000
+_DAY_S = 24 * 3600
 _MAX_HOUR, _MAX_MINUTE = 23, 59
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -132,9 +134,15 @@ def timestamp_from_text(text: str) -> dict[str, int]:
 def timestamp_to_text(seconds: int, nanos: int) -> str:
     if not (MIN_TIMESTAMP_S <= seconds <= MAX_TIMESTAMP_S and 0 <= nanos < NANOS):
         raise ValueError("holds a time outside the years 0001 to 9999")
-    moment = _EPOCH + timedelta(seconds=seconds)
+    day, second = divmod(seconds, _DAY_S)
+    return f"{_date(day)}T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}{_fraction(nanos)}Z"
+
+
+@functools.lru_cache(maxsize=4096)
+def _date(day: int) -> str:
+    """Return the date that lies so many days after the epoch."""
     # isoformat pads the year to four digits, which strftime does not.
-    return moment.isoformat()[:19] + _fraction(nanos) + "Z"
+    return (_EPOCH + timedelta(days=day)).isoformat()[:10]
 
 
 def duration_from_text(text: str) -> dict[str, int]:

@@ -19,7 +19,7 @@ from services.gateway.transcoder.wellknown import ANY, SPECIAL_IN_ANY, find_type
 Writer = Callable[[Any], Any]
 FieldWriter = Callable[[Message, dict[str, Any]], None]
 
-_FLOATS = (FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE)
+FLOATS = (FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE)
 _MAX_EXACT = 2.0**53  # doubles beyond are not all integers; they print as doubles
 _WIDE = {kind for kind, bounds in INTEGERS.items() if bounds[1] >= 2**32}
 
@@ -58,6 +58,19 @@ class Writers:
         """Return the writer of a message type."""
         return self._compiled.get(descriptor)
 
+    @property
+    def emits_defaults(self) -> bool:
+        """Whether fields without presence print always."""
+        return self._style.emit_defaults
+
+    def is_special(self, name: str) -> bool:
+        """Return whether the type of this full name has a form of its own."""
+        return name in self._special
+
+    def key(self, field: FieldDescriptor) -> str:
+        """Return the member name of *field*."""
+        return str(field.name if self._style.preserve_proto_field_names else field.json_name)  # type: ignore[attr-defined]
+
     def _compile(self, descriptor: Descriptor, announce: Announce[Writer]) -> Writer:
         name = descriptor.full_name
         if name in self._special:
@@ -91,14 +104,14 @@ class Writers:
 
     def _field(self, field: FieldDescriptor) -> FieldWriter:
         name = field.name
-        key = name if self._style.preserve_proto_field_names else field.json_name  # type: ignore[attr-defined]
+        key = self.key(field)
         write = self.value(field)
         emit = self._style.emit_defaults
         if field.has_presence:
             return _put_present(field, key, write)
-        if write is _identity:
+        if write is identity:
             return _put_plain(name, key, emit=emit)
-        is_set = _is_set_float if field.type in _FLOATS and not field.is_repeated else bool
+        is_set = is_set_float if field.type in FLOATS and not field.is_repeated else bool
         return _put_unless_default(name, key, write, (lambda _: True) if emit else is_set)
 
     def value(self, field: FieldDescriptor) -> Writer:
@@ -107,7 +120,7 @@ class Writers:
             return self._map(field)
         element = self.element(field)
         if field.is_repeated:
-            if element is _identity:
+            if element is identity:
                 return list
             return lambda items: _each(element, items)
         return element
@@ -136,7 +149,7 @@ class Writers:
             return self.message(field.message_type)
         if kind == FieldDescriptor.TYPE_ENUM:
             return _enum_writer(field.enum_type, as_ints=self._style.enums_as_ints)
-        return str if kind in _WIDE else _ELEMENTS.get(kind, _identity)
+        return str if kind in _WIDE else _ELEMENTS.get(kind, identity)
 
     def _write_any(self, message: Any) -> dict[str, Any]:
         return self.any_value(message.type_url, message.value)
@@ -213,7 +226,7 @@ def _each(write: Writer, items: Any) -> list[Any]:
     return out
 
 
-def _identity(value: Any) -> Any:
+def identity(value: Any) -> Any:
     return value
 
 
@@ -228,7 +241,7 @@ def _is_negative_zero(value: float) -> bool:
     return value == 0 and math.copysign(1.0, value) < 0
 
 
-def _is_set_float(value: float) -> bool:
+def is_set_float(value: float) -> bool:
     return bool(value) or _is_negative_zero(value)
 
 
@@ -254,7 +267,7 @@ def _enum_writer(enum: EnumDescriptor, *, as_ints: bool) -> Writer:
     if enum.full_name == "google.protobuf.NullValue":
         return lambda _: None
     if as_ints:
-        return _identity
+        return identity
     names: dict[int, str] = {}
     for value in enum.values:
         names.setdefault(value.number, value.name)  # of aliases the first declared
@@ -269,7 +282,10 @@ def _text(convert: Callable[[], str]) -> str:
 
 
 def _write_timestamp(message: Any) -> str:
-    return _text(lambda: scalars.timestamp_to_text(message.seconds, message.nanos))
+    try:
+        return scalars.timestamp_to_text(message.seconds, message.nanos)
+    except ValueError as error:
+        raise Unprintable(str(error)) from None
 
 
 def _write_duration(message: Any) -> str:
