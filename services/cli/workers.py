@@ -28,6 +28,8 @@ from services.mesh.lifetime import until_told_to_stop
 from services.mesh.ops import PortTaken, start_ops
 
 KILL_MARGIN_S = 2.0  # beyond the drain and grace that a worker keeps itself; less than `up` gives to us
+LEAVE_S = 2.0  # beyond the drain, for workers of a predecessor that was killed
+LOOK_EVERY_S = 0.1
 _ASK_S = 2.0
 
 
@@ -79,7 +81,7 @@ async def _stay(
     stop = asyncio.ensure_future(until_told_to_stop(environ, at_second_signal=lose_patience))
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.tell, signal.SIGHUP)
     try:
-        _require_free(mesh)
+        await _until_free(mesh)
         # Held, so that no other process takes the port while workers come and go.
         with bound_socket(mesh.bind, mesh.http_port, shared=True):
             ops = await start_ops(mesh.bind, mesh.ops_port(GATEWAY), crew, crew)
@@ -94,14 +96,24 @@ async def _stay(
         stop.cancel()
 
 
-def _require_free(mesh: MeshSettings) -> None:
-    """Raise ``PortTaken`` when somebody has the public port, even somebody who would share it."""
-    try:
-        with bound_socket(mesh.bind, mesh.http_port, shared=False) as probe:
-            probe.listen()
-    except OSError as error:
-        text = f"cannot listen on {mesh.bind}:{mesh.http_port}: {error.strerror} (MEMORYBOX_HTTP_PORT moves it)"
-        raise PortTaken(text, port=str(mesh.http_port)) from error
+async def _until_free(mesh: MeshSettings) -> None:
+    """Return when nobody has the public port, not even to share it; raise ``PortTaken`` when that stays so.
+
+    Workers of a predecessor that was killed are leaving, and get their time.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + mesh.drain_s + LEAVE_S
+    while True:
+        try:
+            with bound_socket(mesh.bind, mesh.http_port, shared=False) as probe:
+                probe.listen()
+        except OSError as error:
+            if loop.time() > deadline:
+                text = f"cannot listen on {mesh.bind}:{mesh.http_port}: {error.strerror} (MEMORYBOX_HTTP_PORT moves it)"
+                raise PortTaken(text, port=str(mesh.http_port)) from error
+            await asyncio.sleep(LOOK_EVERY_S)
+        else:
+            return
 
 
 @dataclass(slots=True)
