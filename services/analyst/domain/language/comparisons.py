@@ -6,10 +6,11 @@ from sqlglot import exp
 
 from services.analyst.domain.language.answer import OutputColumn
 from services.analyst.domain.language.groups import Item
+from services.analyst.domain.language.literals import day, literal
 from services.analyst.domain.language.measures import Measure
 from services.analyst.domain.language.plan import Plan
-from services.analyst.domain.language.planner import Planner, _ordered, _percentage
-from services.analyst.domain.language.resolver import day, literal
+from services.analyst.domain.language.planner import Planner
+from services.analyst.domain.language.planning import ordered, percentage
 from services.analyst.domain.language.scope import Unresolved
 from services.analyst.domain.language.sketch import Cond, DateCond, Group, MeasureSketch, ValueCond
 from services.analyst.domain.semantic_model.logical import identifier
@@ -138,7 +139,7 @@ class Comparisons:
 
     def _side_by_side(self, slot: Cond, sketches: list[MeasureSketch]) -> Plan:
         planner = self._planner
-        measures = [planner._measure(sketch) for sketch in sketches]  # noqa: SLF001
+        measures = [planner.measure(sketch) for sketch in sketches]
         where, said = self._resolver.conditions(self._rest(slot))
         item = self._slot_item(slot)
         slot_sql, slot_words = self._resolver.condition(slot)
@@ -163,11 +164,11 @@ class Comparisons:
             [f"by {' and '.join(i.title for i in items)}"],
         )
         number = exp.column(identifier(numbers[0][0].name))
-        keys = [_ordered(exp.column(identifier(column.name)), descending=False) for column, _ in shown]
+        keys = [ordered(exp.column(identifier(column.name)), descending=False) for column, _ in shown]
         if self._sketch.more:
-            plan.query = query.order_by(
-                _ordered(number, descending=self._sketch.more == "gt"), *keys, copy=False
-            ).limit(1, copy=False)
+            plan.query = query.order_by(ordered(number, descending=self._sketch.more == "gt"), *keys, copy=False).limit(
+                1, copy=False
+            )
             plan.how.append(f"the one with {'more' if self._sketch.more == 'gt' else 'less'} only")
         else:
             plan.query = query.order_by(*keys, copy=False)
@@ -187,7 +188,7 @@ class Comparisons:
             if len([o for o in options if o[0].cost == best[0].cost]) > 1 and not slot.role:
                 raise Unresolved(f"{' and '.join(slot.texts)} stand in several columns", weight=6)
             before = self._resolver.cost
-            self._resolver._value(slot)  # noqa: SLF001  it raises when the column is not clear
+            self._resolver.value(slot)  # it raises when the column is not clear
             self._resolver.cost = before
             return self._planner.groups.column(self._resolver.used[-1])
         if not isinstance(slot, DateCond):
@@ -200,7 +201,11 @@ class Comparisons:
         shown: list[tuple[exp.Expr, OutputColumn]] = [(sql, OutputColumn("period", "dimension", "", "period"))]
         starts = [period.settle(self._planner.today, None) for period in slot.periods]
         if all(period is not None and period.start for period in starts):
-            begins = [exp.If(this=case.this.copy(), true=day(period.start)) for case, period in zip(cases, starts, strict=True) if period and period.start]
+            begins = [
+                exp.If(this=case.this.copy(), true=day(period.start))
+                for case, period in zip(cases, starts, strict=True)
+                if period and period.start
+            ]
             shown.append((exp.Case(ifs=begins), OutputColumn("period_start", "time", "", "period start")))
         return Item([sql], shown, "period")
 
@@ -210,7 +215,7 @@ class Comparisons:
         each = self._each(slot)
         if len(each) != _TWO:
             raise Unresolved("a difference is between two", weight=5)
-        base = planner._measure(sketch)  # noqa: SLF001
+        base = planner.measure(sketch)
         where, said = self._resolver.conditions(self._rest(slot))
         numbers: list[exp.Expr] = []
         words = []
@@ -226,7 +231,7 @@ class Comparisons:
         shown = [(planner.names.unique(column), sql) for item in items for sql, column in item.shown]
         titles = ["difference", "first", "second", "percent_change"]
         difference = exp.Sub(this=exp.paren(first.copy()), expression=exp.paren(second.copy()))
-        sqls = [difference, numbers[0], numbers[1], _percentage(exp.paren(difference.copy()), second)]
+        sqls = [difference, numbers[0], numbers[1], percentage(exp.paren(difference.copy()), second)]
         if self._sketch.diff == "percent":
             sqls, titles = [sqls[3], *sqls[:3]], [titles[3], *titles[:3]]
         units = {"percent_change": "%"}
@@ -253,7 +258,7 @@ class Comparisons:
     def _of_two(self, sketches: list[MeasureSketch]) -> Plan:
         """Plan the difference of two numbers: "between average arrival delay and average departure delay"."""
         planner = self._planner
-        first, second = (planner._measure(sketch) for sketch in sketches)  # noqa: SLF001
+        first, second = (planner.measure(sketch) for sketch in sketches)
         where, said = self._resolver.conditions(self._sketch.conds)
         items = [planner.groups.read(group) for group in self._sketch.groups]
         shown = [(planner.names.unique(column), sql) for item in items for sql, column in item.shown]
@@ -262,7 +267,9 @@ class Comparisons:
             (planner.names.unique(OutputColumn(title.replace(" ", "_")[:60], "measure", first.unit, title)), sql)
             for title, sql in (("difference", difference), (first.title, first.sql), (second.title, second.sql))
         ]
-        query = planner.scope.from_(exp.select(*(exp.alias_(sql.copy(), identifier(column.name)) for column, sql in (*shown, *numbers))))
+        query = planner.scope.from_(
+            exp.select(*(exp.alias_(sql.copy(), identifier(column.name)) for column, sql in (*shown, *numbers)))
+        )
         if where:
             query = query.where(*where, copy=False)
         if shown:
@@ -286,7 +293,7 @@ class Comparisons:
         sketches = self._measures()
         if len(sketches) != 1:
             raise Unresolved("a change is of one number", weight=5)
-        measure = planner._measure(sketches[0])  # noqa: SLF001
+        measure = planner.measure(sketches[0])
         where, said = self._resolver.conditions(self._sketch.conds)
         time = planner.groups.grain(grain, self._resolver.time())
         others = [planner.groups.read(group) for group in self._sketch.groups if not group.grain]
@@ -311,7 +318,7 @@ class Comparisons:
             "number": number,
             "previous": window,
             "change": change,
-            "percent_change": _percentage(exp.paren(change), window),
+            "percent_change": percentage(exp.paren(change), window),
         }
         columns = [
             planner.names.unique(

@@ -5,9 +5,6 @@ from sqlglot import exp
 from services.analyst.domain.language import lexicon
 from services.analyst.domain.language.cursor import Cursor
 from services.analyst.domain.language.lexemes import GRAIN, NOUN, NUM, PERIOD, QUOTE, UNKNOWN, VALUE, WEEKDAYS, Lexeme
-from services.analyst.domain.language.vocabulary import Meaning
-from services.analyst.domain.language.words import name_words
-from services.analyst.domain.semantic_model.structure import parse_expression
 from services.analyst.domain.language.sketch import (
     AverageCond,
     ColumnCond,
@@ -22,6 +19,9 @@ from services.analyst.domain.language.sketch import (
     ValueCond,
     WeekdayCond,
 )
+from services.analyst.domain.language.vocabulary import Meaning
+from services.analyst.domain.language.words import name_words
+from services.analyst.domain.semantic_model.structure import parse_expression
 
 _LINK = (lexicon.FILL, lexicon.AUX)
 
@@ -34,10 +34,11 @@ class Conditions(Cursor):
 
     def condition(self) -> Cond | None:
         """Return a condition, with others joined to it by "or"."""
-        first = self.attempt(self._one)
+        first: Cond | None = self.attempt(self._one)
         if first is None:
             return None
-        conds = [first]
+        conds: list[Cond] = [first]
+        following: Cond | None
         while (following := self.attempt(self._alternative)) is not None:
             conds.append(following)
         return first if len(conds) == 1 else OrCond(tuple(conds))
@@ -154,11 +155,13 @@ class Conditions(Cursor):
         if negated:
             number = self.number()
             named = noun or self._measured()
-            return NumberCond(op, number[0], named, number[1], negated=True) if number and (named or number[1]) else None
-        if average := self.attempt(lambda: self._average(op, noun)):
-            return average
-        if other := self.attempt(lambda: self._other_column(op, noun)):
-            return other
+            return (
+                NumberCond(op, number[0], named, number[1], negated=True) if number and (named or number[1]) else None
+            )
+        compared: Cond | None = self.attempt(lambda: self._average(op, noun))
+        compared = compared or self.attempt(lambda: self._other_column(op, noun))
+        if compared is not None:
+            return compared
         number = self.number()
         if number is None:
             return None

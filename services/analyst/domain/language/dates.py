@@ -365,7 +365,9 @@ def _relative(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
     if count is None:
         start = shift(floor(today, grain), grain, direction)
         return Period(start, shift(start, grain, 1)), cursor.at
-    begin = floor(today, grain)  # whole ones, the current one left out, as "last month" is the whole month before this one
+    begin = floor(
+        today, grain
+    )  # whole ones, the current one left out, as "last month" is the whole month before this one
     if direction < 0:
         return Period(shift(begin, grain, -count), begin), cursor.at
     begin = shift(begin, grain, 1)

@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from services.analyst.domain.language.answer import OutputColumn
-from services.analyst.domain.language.resolver import STEP, WEEKDAY_NAMES, Resolver, literal
+from services.analyst.domain.language.date_conditions import WEEKDAY_NAMES
+from services.analyst.domain.language.literals import literal
+from services.analyst.domain.language.names import STEP
+from services.analyst.domain.language.resolver import Resolver
 from services.analyst.domain.language.schema import Join, Ref, Schema
 from services.analyst.domain.language.scope import Unresolved
 from services.analyst.domain.language.sketch import Group, Noun
@@ -85,16 +88,16 @@ class Groups:
             item.title = noun.text.lower()
             return item
         refs = [resolver.reduced(Ref(steps, table, part)) for part in key]
-        shown = [self._shown(ref) for ref in refs]
-        keys = [resolver.scope.column(ref) for ref in refs]
+        shown = [self.shown(ref) for ref in refs]
+        keys: list[exp.Expr] = [resolver.scope.column(ref) for ref in refs]
         if label is not None:
             ref = Ref(steps, table, label)
-            shown.insert(0, self._shown(ref, optional=all(each.steps != steps or not steps for each in refs)))
+            shown.insert(0, self.shown(ref, optional=all(each.steps != steps or not steps for each in refs)))
             refs.append(ref)
         resolver.used.extend(refs)
         return Item(keys, shown, noun.text.lower(), refs=refs)
 
-    def _shown(self, ref: Ref, *, optional: bool = False) -> tuple[exp.Expr, OutputColumn]:
+    def shown(self, ref: Ref, *, optional: bool = False) -> tuple[exp.Expr, OutputColumn]:
         resolver = self._resolver
         is_time = self._schema.is_time(ref.table, resolver.entry(ref))
         title = resolver.title(ref)
@@ -105,13 +108,13 @@ class Groups:
     def column(self, ref: Ref) -> Item:
         """Return a column; one that points to a thing with a name brings the name along."""
         resolver = self._resolver
-        shown = [self._shown(ref)]
+        shown = [self.shown(ref)]
         refs = [ref]
         for relation in self._schema.foreign(ref.table, ref.column):
             label = self._schema.label(relation.right_table)
             if label and self._schema.join(relation.name, (label,)) is Join.PLAIN:
                 named = Ref((*ref.steps, relation.name), relation.right_table, label)
-                shown.append(self._shown(named, optional=True))
+                shown.append(self.shown(named, optional=True))
                 refs.append(named)
                 break
         is_time = self._schema.is_time(ref.table, resolver.entry(ref))

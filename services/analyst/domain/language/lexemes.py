@@ -168,7 +168,9 @@ def _values(
                 continue
             return
         stems = (*stems, token.norm)
-        found = vocabulary.values(stems, capital=all(token.capital for token in tokens[at:end] if token.norm[:1].isalnum()))
+        found = vocabulary.values(
+            stems, capital=all(token.capital for token in tokens[at:end] if token.norm[:1].isalnum())
+        )
         if found and _may_be_value(tokens[at:end]):
             whole = any(each.whole for each in found)
             yield Lexeme(VALUE, _text(tokens, at, end), found=found, start=at), end, 1.1 if whole else 1.9

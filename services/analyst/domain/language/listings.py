@@ -5,9 +5,10 @@ from sqlglot import exp
 from services.analyst.domain.language import lexicon
 from services.analyst.domain.language.answer import OutputColumn
 from services.analyst.domain.language.groups import Item
+from services.analyst.domain.language.names import Choice
 from services.analyst.domain.language.plan import Plan
-from services.analyst.domain.language.planner import Planner, _known, _ordered
-from services.analyst.domain.language.resolver import Choice
+from services.analyst.domain.language.planner import Planner
+from services.analyst.domain.language.planning import keys_known, ordered
 from services.analyst.domain.language.schema import Ref
 from services.analyst.domain.language.scope import Unresolved
 from services.analyst.domain.language.sketch import MeasureSketch, Noun, NullCond, RankSketch, ValueCond
@@ -28,7 +29,7 @@ class Listings:
 
     def plan(self) -> Plan:
         """Return the plan of a list. Things are listed once each; values of columns without repetitions."""
-        planner, sketch = self._planner, self._planner.sketch
+        sketch = self._planner.sketch
         nouns = [*(measure.noun for measure in sketch.measures if measure.noun), *sketch.targets]
         entity = next((noun for noun in nouns if self._is_root(noun)), None)
         if entity is not None and entity is not nouns[0] and sketch.ask in {"which", "who"}:
@@ -46,10 +47,10 @@ class Listings:
         if entity is not None:
             items += [item for item in self._beside(items)]
         elif len(items) == 1 and sketch.ask in {"which", "list", "who"}:
-            where += _known(items[0])
+            where += keys_known(items[0])
         if by is not None and rank is not None:
             items.append(self._planner.groups.column(by))
-            where += _known(items[-1]) if not rank.every else []
+            where += keys_known(items[-1]) if not rank.every else []
         return self._query(items, where, said, by, distinct=distinct)
 
     def _refuse_denial(self, items: list[Item]) -> None:
@@ -88,10 +89,10 @@ class Listings:
         if by is not None and rank is not None:
             key = planner.scope.column(by)
             name = shown[key.sql()][0].name if key.sql() in shown else ""
-            order.append(_ordered(exp.column(identifier(name)) if name else key, descending=rank.descending))
+            order.append(ordered(exp.column(identifier(name)) if name else key, descending=rank.descending))
             plan.how.append(f"{'highest' if rank.descending else 'lowest'} {self._resolver.title(by)} first")
         descending = bool(rank and rank.every and rank.measure is None and rank.descending)
-        order += [_ordered(exp.column(identifier(column.name)), descending=descending) for column in columns]
+        order += [ordered(exp.column(identifier(column.name)), descending=descending) for column in columns]
         plan.query = query.order_by(*order, copy=False)
         if rank is not None and not rank.every:
             count = rank.count if rank.count is not None else planner.single()
@@ -128,7 +129,7 @@ class Listings:
         if label is not None or (key and len(self._planner.sketch.targets) > 1):
             return self._planner.groups.entity(root, (), noun)
         public = [column for column in self._schema.table(root).columns if not column.private][:_MAX_COLUMNS]
-        shown = [self._planner.groups._shown(Ref((), root, column.name)) for column in public]  # noqa: SLF001
+        shown = [self._planner.groups.shown(Ref((), root, column.name)) for column in public]
         return Item([sql for sql, _ in shown[:1]], shown, noun.text.lower())
 
     def _beside(self, items: list[Item]) -> list[Item]:
@@ -137,7 +138,7 @@ class Listings:
         return [self._plain(ref) for ref in refs if not self._resolver.entry(ref).private]
 
     def _plain(self, ref: Ref) -> Item:
-        sql, column = self._planner.groups._shown(ref)  # noqa: SLF001
+        sql, column = self._planner.groups.shown(ref)
         return Item([sql], [(sql, column)], column.title, refs=[ref])
 
     def _ranked_by(self, rank: RankSketch) -> Ref | None:
@@ -171,7 +172,7 @@ class Listings:
                 if adjective == "youngest" and "birth" in words or adjective == "oldest" and "age" in words:
                     raise Unresolved(f"{adjective} is not read for {column.name}; say highest or lowest", weight=5)
                 choices.append(Choice(Ref((), root, column.name), 0.0 if stems & set(words) else 0.2))
-        return self._resolver._one(choices, adjective, f"nothing in {root} says what {adjective} means")  # noqa: SLF001
+        return self._resolver.one(choices, adjective, f"nothing in {root} says what {adjective} means")
 
 
 def is_value(noun: Noun, cond: ValueCond) -> bool:

@@ -51,7 +51,7 @@ class Measures:
     def read(self, sketch: MeasureSketch) -> Measure:
         """Return a measure. Raises when it is not one of the root's own grain, or when nobody said how to aggregate."""
         if sketch.noun is None:
-            return self._by_unit(sketch)
+            return self.by_unit(sketch)
         if sketch.func == "count":
             return self._count(sketch.noun, distinct=sketch.distinct)
         metric = self.metric(sketch.noun)
@@ -60,8 +60,8 @@ class Measures:
         ref = self._resolver.ref(sketch.noun, numeric=True)
         return self.aggregate(ref, sketch.func, distinct=sketch.distinct)
 
-    def _by_unit(self, sketch: MeasureSketch) -> Measure:
-        choice = self._resolver._by_unit(sketch.unit)  # noqa: SLF001
+    def by_unit(self, sketch: MeasureSketch) -> Measure:
+        choice = self._resolver.by_unit(sketch.unit)
         return self.aggregate(choice, sketch.func)
 
     def row_column(self, sketch: MeasureSketch) -> Ref | None:

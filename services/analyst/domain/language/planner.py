@@ -1,52 +1,28 @@
 """From a sketch to a query over one root: lists, aggregates, rankings, shares, comparisons, changes."""
 
 from dataclasses import replace
-from datetime import date
 
 from sqlglot import exp
 
 from services.analyst.domain.language.answer import OutputColumn
-from services.analyst.domain.language.groups import Groups, Item
-from services.analyst.domain.language.measures import Measure, Measures
-from services.analyst.domain.language.plan import Names, Plan
-from services.analyst.domain.language.resolver import OPERATOR_WORDS, Resolver, literal, plain
-from services.analyst.domain.language.schema import Schema
-from services.analyst.domain.language.scope import Scope, Tables, Unresolved
+from services.analyst.domain.language.groups import Item
+from services.analyst.domain.language.literals import literal
+from services.analyst.domain.language.measures import Measure
+from services.analyst.domain.language.plan import Plan
+from services.analyst.domain.language.planning import Planning, keys_known, ordered, unique
+from services.analyst.domain.language.scope import Unresolved
 from services.analyst.domain.language.sketch import (
-    Cond,
-    DateCond,
-    FlagCond,
     Group,
-    HavingSketch,
     MeasureSketch,
     Noun,
-    NullCond,
     RankSketch,
-    Sketch,
     ValueCond,
-    WeekdayCond,
 )
-from services.analyst.domain.language.words import name_words, spoken
 from services.analyst.domain.semantic_model.logical import identifier
 
-_LISTING_ASKS = {"list", "which", "what", "who", "where", "when", "", "compare"}
 
-
-class Planner:
+class Planner(Planning):
     """Plans one sketch over one root. Raises ``Unresolved`` when this root cannot answer it."""
-
-    def __init__(self, schema: Schema, sketch: Sketch, root: str, today: date) -> None:
-        self.schema = schema
-        self.sketch = sketch
-        self.tables = Tables(schema)
-        self.scope = Scope(self.tables, root)
-        self.resolver = Resolver(schema, self.tables, self.scope, today)
-        self.measures = Measures(self.resolver)
-        self.groups = Groups(self.resolver)
-        self.names = Names()
-        self.root = root
-        self.today = today
-        self.mentioned: list[Noun] = []  # names that only say what rows are meant
 
     def plan(self) -> Plan:
         """Return the plan."""
@@ -70,16 +46,36 @@ class Planner:
     def _single_extreme(self) -> None:
         """Read "the highest wind speed at JFK" as a maximum: there is nothing whose row is asked for."""
         sketch, rank = self.sketch, self.sketch.rank
-        if rank is None or rank.every or rank.measure is None or rank.count is not None or sketch.targets or sketch.measures:
+        if (
+            rank is None
+            or rank.every
+            or rank.measure is None
+            or rank.count is not None
+            or sketch.targets
+            or sketch.measures
+        ):
             return
         measure = rank.measure
-        if measure.func == "count" and len(sketch.groups) == 1 and sketch.groups[0].grain and sketch.ask in {"", "what"} and sketch.groups[0].each:
-            sketch.measures.append(replace(measure, outer="max" if rank.descending else "min", over=sketch.groups.pop()))
+        if (
+            measure.func == "count"
+            and len(sketch.groups) == 1
+            and sketch.groups[0].grain
+            and sketch.ask in {"", "what"}
+            and sketch.groups[0].each
+        ):
+            sketch.measures.append(
+                replace(measure, outer="max" if rank.descending else "min", over=sketch.groups.pop())
+            )
             sketch.rank = None
             return
         if sketch.groups:
             return
-        if measure.func or measure.noun is None or measure.noun.plural or self.measures.metric(measure.noun) is not None:
+        if (
+            measure.func
+            or measure.noun is None
+            or measure.noun.plural
+            or self.measures.metric(measure.noun) is not None
+        ):
             return
         sketch.measures.append(replace(measure, func="max" if rank.descending else "min"))
         sketch.rank = None
@@ -96,10 +92,6 @@ class Planner:
         for table in self.scope.inner_tables():
             plan.notes.append(f"rows of {self.words(self.root)} without {self.words(table)} are left out")
         return plan
-
-    def words(self, name: str) -> str:
-        """Return a table's name in words."""
-        return spoken(name) if len(name_words(name)) > 1 else name.lower()
 
     def _is_listing(self) -> bool:
         sketch = self.sketch
@@ -124,7 +116,13 @@ class Planner:
         noun = measure.noun
         if any(all(meaning.table != self.root for meaning in target.of("table")) for target in sketch.targets):
             return False
-        if measure.func != "count" or noun is None or noun.of("table") or measure.distinct or self.measures.metric(noun):
+        if (
+            measure.func != "count"
+            or noun is None
+            or noun.of("table")
+            or measure.distinct
+            or self.measures.metric(noun)
+        ):
             return False
         ref = self.measures.row_column(replace(measure, func=""))
         if ref is None or not self.resolver.is_number(ref):
@@ -192,7 +190,7 @@ class Planner:
     def _aggregate(self) -> Plan:
         sketch = self.sketch
         self._count_implied()
-        targets, measures = self._split(list(sketch.measures))
+        targets, measures = self.split(list(sketch.measures))
         rank = sketch.rank
         if sketch.ask == "count" and sketch.havings and len(measures) == 1 and not sketch.groups:
             return self._count_of_groups(measures[0])
@@ -204,9 +202,9 @@ class Planner:
         having_measures = [having.measure for having in sketch.havings]
         ranked = rank.measure if rank else None
         self._refuse_average_of_totals(measures)
-        read = [self._measure(measure) for measure in measures]
+        read = [self.measure(measure) for measure in measures]
         if ranked is not None and ranked not in measures:
-            read.append(self._measure(ranked))
+            read.append(self.measure(ranked))
         by = (
             read[measures.index(ranked)]
             if ranked is not None and ranked in measures
@@ -239,21 +237,15 @@ class Planner:
             sketch.measures.append(MeasureSketch("count", things[0]))
             sketch.targets.remove(things[0])
 
-    def _measure(self, sketch: MeasureSketch) -> Measure:
-        if sketch.share == "part":
-            return self._share(sketch)
-        measure = self.measures.read(sketch)
-        if sketch.share == "total":
-            total = exp.Window(this=exp.Sum(this=measure.sql.copy()))
-            share = _percentage(measure.sql, total)
-            return Measure(share, f"share of total {measure.title}", "%", "share")
-        return measure
-
     def _refuse_average_of_totals(self, measures: list[MeasureSketch]) -> None:
         """Raise on "average revenue per month": of rows, or of the months' totals."""
         per = next((group for group in self.sketch.groups if group.each and group.grain), None)
         for measure in measures:
-            ref = self.measures.row_column(replace(measure, func="")) if measure.func == "avg" and not measure.outer else None
+            ref = (
+                self.measures.row_column(replace(measure, func=""))
+                if measure.func == "avg" and not measure.outer
+                else None
+            )
             if per and ref and self.schema.aggregation(ref.table, self.resolver.entry(ref)) == "sum":
                 raise Unresolved(
                     f"the average may be of single rows in each {per.grain}, or of the {per.grain}s' totals",
@@ -261,59 +253,6 @@ class Planner:
                     options=(f"by {per.grain}",),
                     noun=f"per {per.grain}",
                 )
-
-    def _split(self, measures: list[MeasureSketch]) -> tuple[list[Noun], list[MeasureSketch]]:
-        """Part the targets into what to group by, what to add up, and words that only name the rows."""
-        targets: list[Noun] = []
-        sketch = self.sketch
-        grouping = sketch.ask in _LISTING_ASKS
-        for target in sketch.targets:
-            if (
-                any(meaning.table == self.root and meaning.cost < 1 for meaning in target.of("table"))
-                and (measures or sketch.havings or sketch.groups)
-                and not self._is_subject(target)
-            ):
-                continue
-            metric = self.measures.metric(target)
-            ref = self.measures.row_column(MeasureSketch("", target)) if not target.of("table") else None
-            fact = ref is not None and self.resolver.entry(ref).kind.value == "fact" and self.resolver.is_number(ref)
-            if metric is not None or fact:
-                measures.append(MeasureSketch("", target))
-            elif grouping and (sketch.rank or sketch.havings or sketch.ask != "what" or target.plural):
-                targets.append(target)
-            else:
-                self.mentioned.append(target)
-        return targets, measures
-
-    def _check_mentions(self) -> None:
-        """Raise when a name was said that no part of the query reads."""
-        for target in self.mentioned:
-            if not self._is_reached(target):
-                raise Unresolved(f"it is unclear what {target.text!r} has to do with the rest", weight=3)
-
-    def _is_subject(self, target: Noun) -> bool:
-        """Tell whether rows of the root themselves are ranked: "which planes have the most seats"."""
-        rank = self.sketch.rank
-        first = self.sketch.targets[0] is target
-        if not (first and self.sketch.ask in {"list", "which", "who"} | ({"what"} if rank else set())):
-            return False
-        counted = [
-            m
-            for m in (
-                *self.sketch.measures,
-                *(h.measure for h in self.sketch.havings),
-                *([rank.measure] if rank and rank.measure else []),
-            )
-            if m.noun
-        ]
-        return not any(
-            meaning.table == self.root for m in counted for meaning in (m.noun.of("table") if m.noun else ())
-        ) and not (rank and rank.common)
-
-    def _is_reached(self, target: Noun) -> bool:
-        used = {ref.table for ref in self.resolver.used}
-        used |= {relation.right_table for ref in self.resolver.used for relation in self.schema.foreign(ref.table, ref.column)}
-        return any(meaning.table in used or meaning.table == self.root for meaning in target.of("table"))
 
     def _occurrences(self, items: list[Item]) -> MeasureSketch:
         """Return the count of the root's rows, by which things are common or busy."""
@@ -333,110 +272,6 @@ class Planner:
         if not items and (havings or (self.sketch.rank and not self.sketch.rank.every)):
             raise Unresolved("say of what the highest or the number is asked: name what to compare", weight=4)
 
-    def _share(self, sketch: MeasureSketch) -> Measure:
-        if sketch.noun is None:
-            raise Unresolved("say of what the share is")
-        parts = self.sketch.parts or self._movable()
-        if not parts and self.sketch.groups:
-            return self._measure(replace(sketch, share="total"))
-        if not parts:
-            raise Unresolved("say which part the share is of", weight=5)
-        self.scope.lenient = True  # rows that find nothing belong to the whole
-        sqls, said = self.resolver.conditions(parts)
-        self.scope.lenient = False
-        base = self.measures.read(replace(sketch, share=""))
-        met = exp.and_(*sqls)
-        if base.func == "count":
-            part: exp.Expr = exp.Sum(this=_case(met, literal(1), literal(0)))
-        elif base.func == "sum" and base.argument is not None:
-            part = exp.Sum(this=_case(met, base.argument.copy(), None))
-        elif base.func == "count_distinct":
-            inner = base.sql.find(exp.Distinct)
-            column = inner.expressions[0] if inner else literal(1)
-            part = exp.Count(this=exp.Distinct(expressions=[_case(met, column.copy(), None)]))
-        else:
-            raise Unresolved(f"a share of {base.title} is not read", weight=5)
-        return Measure(
-            _percentage(part, base.sql), f"percentage of {_bare(base.title)} where {' and '.join(said)}", "%", "share"
-        )
-
-    def _movable(self) -> list[Cond]:
-        """Return the one condition that says the part, when no verb told it from the rest."""
-        candidates = [cond for cond in self.sketch.conds if not isinstance(cond, DateCond | WeekdayCond)]
-        flags = [cond for cond in candidates if isinstance(cond, FlagCond | NullCond)]
-        chosen = flags if len(flags) == 1 else candidates
-        if len(chosen) != 1:
-            return []
-        self.sketch.conds.remove(chosen[0])
-        return chosen
-
-    def _having(self, having: HavingSketch, items: list[Item]) -> tuple[Measure, exp.Expr, str]:
-        measure = self._measure(having.measure)
-        if having.average:
-            other = self._average_of(having, items)
-            reference = exp.Subquery(this=other)
-            words = f"{measure.title} {OPERATOR_WORDS[having.op]} the average"
-        elif having.than is not None:
-            reference = exp.Subquery(this=self._than(having))
-            words = f"{measure.title} {OPERATOR_WORDS[having.op]} that of {' '.join(having.than.texts)}"
-        elif having.upper is not None and having.number is not None:
-            sql = exp.Between(this=measure.sql.copy(), low=literal(having.number), high=literal(having.upper))
-            return measure, sql, f"{measure.title} between {plain(having.number)} and {plain(having.upper)}"
-        else:
-            number = having.number or 0.0
-            if having.unit:
-                number *= self._unit_factor(having.unit, measure)
-            reference = literal(number)
-            words = f"{measure.title} {OPERATOR_WORDS[having.op]} {plain(number)}"
-        operator = {"gt": exp.GT, "ge": exp.GTE, "lt": exp.LT, "le": exp.LTE, "eq": exp.EQ, "ne": exp.NEQ}[having.op]
-        return measure, operator(this=measure.sql.copy(), expression=reference), words
-
-    def _unit_factor(self, unit: str, measure: Measure) -> float:
-        from services.analyst.domain.language.lexicon import CONVERSIONS  # noqa: PLC0415
-
-        if unit == measure.unit or unit in {"percent", "dollars", "euros", "pounds", "stars"}:
-            return 1.0
-        if (unit, measure.unit) not in CONVERSIONS:
-            raise Unresolved(f"{measure.title} is not known to be measured in {unit}", weight=5)
-        return CONVERSIONS[unit, measure.unit]
-
-    def _fresh(self, name: str) -> "Planner":
-        """Return a planner for another query over the same root and tables."""
-        other = Planner(self.schema, self.sketch.copy(), self.root, self.today)
-        other.tables = self.tables
-        other.scope = Scope(self.tables, self.root, name)
-        other.resolver = Resolver(self.schema, self.tables, other.scope, self.today)
-        other.measures, other.groups = Measures(other.resolver), Groups(other.resolver)
-        return other
-
-    def _average_of(self, having: HavingSketch, items: list[Item]) -> exp.Select:
-        """Return the average that groups compare to: of all rows for an average, of the groups' numbers for a count or a sum."""
-        other = self._fresh(f"all_{self.root.lower()}")
-        measure = other.measures.read(having.measure)
-        conds, _ = other.resolver.conditions(self.sketch.conds)
-        if measure.func == "avg":
-            select = other.scope.from_(exp.select(measure.sql))
-            self.resolver.notes.append("the average is over all rows that meet the other conditions")
-            return select.where(*conds, copy=False) if conds else select
-        targets, _ = other._split([])  # noqa: SLF001
-        same = [other.groups.read(Group(target)) for target in targets] + [
-            other.groups.read(group) for group in self.sketch.groups
-        ]
-        keys = [key for item in same for key in item.keys]
-        inner = other.scope.from_(exp.select(exp.alias_(measure.sql, "number")))
-        inner = inner.where(*conds, copy=False) if conds else inner
-        inner = inner.group_by(*keys, copy=False)
-        self.resolver.notes.append("the average is over these groups")
-        return exp.select(exp.Avg(this=exp.column("number"))).from_(
-            exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("numbers")))
-        )
-
-    def _than(self, having: HavingSketch) -> exp.Select:
-        other = self._fresh(f"other_{self.root.lower()}")
-        measure = other.measures.read(having.measure)
-        conds, _ = other.resolver.conditions([*self.sketch.conds, *([having.than] if having.than else [])])
-        return other.scope.from_(exp.select(measure.sql)).where(*conds, copy=False)
-
     def _count_of_groups(self, counted: MeasureSketch) -> Plan:
         """Plan "how many carriers have more than 1000 flights"."""
         if counted.noun is None:
@@ -445,7 +280,7 @@ class Planner:
         havings = [self._having(having, [item]) for having in self.sketch.havings]
         where, said = self.resolver.conditions(self.sketch.conds)
         inner = self.scope.from_(exp.select(*(exp.alias_(key, f"key_{at}") for at, key in enumerate(item.keys))))
-        inner = inner.where(*where, *_known(item), copy=False)
+        inner = inner.where(*where, *keys_known(item), copy=False)
         inner = inner.group_by(*(key.copy() for key in item.keys), copy=False).having(
             *(sql for _, sql, _ in havings), copy=False
         )
@@ -479,7 +314,7 @@ class Planner:
                 exp.alias_(measure.sql, "number"),
             )
         )
-        inner = inner.where(*where, *_known(over), copy=False) if where or _known(over) else inner
+        inner = inner.where(*where, *keys_known(over), copy=False) if where or keys_known(over) else inner
         inner = inner.group_by(*(key.copy() for _, key in inner_keys), *(sql.copy() for _, sql in shown), copy=False)
         function = {"avg": exp.Avg, "max": exp.Max, "min": exp.Min, "median": exp.Median}[sketch.outer]
         word = {"avg": "average", "max": "highest", "min": "lowest", "median": "median"}[sketch.outer]
@@ -523,13 +358,13 @@ class Planner:
         cut = rank is not None and not rank.every
         conditions = [
             *where,
-            *(known for item in items[: subjects or None] for known in _known(item) if cut or subjects),
+            *(known for item in items[: subjects or None] for known in keys_known(item) if cut or subjects),
         ]
         if conditions:
             query = query.where(*conditions, copy=False)
         if items:
             keys = [key for item in items for key in item.keys] + [sql for _, sql in shown]
-            query = query.group_by(*_unique(keys), copy=False)
+            query = query.group_by(*unique(keys), copy=False)
         if havings:
             query = query.having(*(sql for _, sql, _ in havings), copy=False)
         columns = tuple([*(column for column, _ in shown), *(column for column, _ in numbers)])
@@ -548,16 +383,16 @@ class Planner:
         )
         if rank and cut and per:
             return self._best_of_each(plan, items, per, number, rank)
-        return self._ordered(plan, items, number if by is not None or rank else None, rank)
+        return self._in_order(plan, items, number if by is not None or rank else None, rank)
 
-    def _ordered(self, plan: Plan, items: list[Item], number: OutputColumn | None, rank: RankSketch | None) -> Plan:
+    def _in_order(self, plan: Plan, items: list[Item], number: OutputColumn | None, rank: RankSketch | None) -> Plan:
         keys = [exp.column(identifier(column.name)) for column in plan.columns if column.role != "measure"]
         order: list[exp.Expr] = []
         if rank and number is not None:
-            order.append(_ordered(exp.column(identifier(number.name)), descending=rank.descending))
+            order.append(ordered(exp.column(identifier(number.name)), descending=rank.descending))
             plan.how.append(f"{'highest' if rank.descending else 'lowest'} {number.title} first")
         if plan.query.args.get("order") is None:
-            plan.query = plan.query.order_by(*order, *(_ordered(key, descending=False) for key in keys), copy=False)  # type: ignore[attr-defined]
+            plan.query = plan.query.order_by(*order, *(ordered(key, descending=False) for key in keys), copy=False)
         if rank and not rank.every:
             count = rank.count if rank.count is not None else self.single()
             plan.query = plan.query.limit(count, copy=False)
@@ -572,16 +407,6 @@ class Planner:
                 )
         return plan
 
-    def single(self) -> int:
-        """Return 1 when one thing is asked for; "which carriers have the most" does not say how many."""
-        first = next(iter(self.sketch.targets), None)
-        if first is not None and first.plural:
-            text = first.text.lower()
-            raise Unresolved(
-                f"say how many {text} to show", weight=6, options=(f"top 5 {text}", f"top 10 {text}"), noun=text
-            )
-        return 1
-
     def _best_of_each(
         self, plan: Plan, items: list[Item], per: list[Item], number: OutputColumn, rank: RankSketch
     ) -> Plan:
@@ -593,8 +418,8 @@ class Planner:
         others = [exp.column(identifier(c.name)) for c in plan.columns if c.name not in inside and c.role != "measure"]
         order = exp.Order(
             expressions=[
-                _ordered(exp.column(identifier(number.name)), descending=rank.descending),
-                *(_ordered(other, descending=False) for other in others),
+                ordered(exp.column(identifier(number.name)), descending=rank.descending),
+                *(ordered(other, descending=False) for other in others),
             ]
         )
         place = exp.alias_(
@@ -616,32 +441,3 @@ class Planner:
             f"the {'highest' if rank.descending else 'lowest'} {count if count > 1 else 'one'} of each {' and '.join(item.title for item in per)} by {number.title}"
         )
         return plan
-
-
-def _case(condition: exp.Expr, then: exp.Expr, otherwise: exp.Expr | None) -> exp.Expr:
-    return exp.Case(ifs=[exp.If(this=condition, true=then)], default=otherwise)
-
-
-def _percentage(part: exp.Expr, whole: exp.Expr) -> exp.Expr:
-    """Return 100.0 * part / whole, NULL when there is nothing."""
-    hundred = exp.Mul(this=exp.Literal.number("100.0"), expression=part.copy())
-    return exp.Div(
-        this=hundred, expression=exp.Nullif(this=whole.copy(), expression=literal(0)), typed=False, safe=False
-    )
-
-
-def _bare(title: str) -> str:
-    return title.removeprefix("number of ").removeprefix("total ")
-
-
-def _known(item: Item) -> list[exp.Expr]:
-    """Return that the keys of a group are known: what is unknown is no answer to "which"."""
-    return [exp.Not(this=exp.Is(this=key.copy(), expression=exp.Null())) for key in item.keys]
-
-
-def _unique(expressions: list[exp.Expr]) -> list[exp.Expr]:
-    return list({expression.sql(): expression.copy() for expression in expressions}.values())
-
-
-def _ordered(column: exp.Expr, *, descending: bool) -> exp.Ordered:
-    return exp.Ordered(this=column, desc=descending, nulls_first=False)

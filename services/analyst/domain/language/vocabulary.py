@@ -81,7 +81,9 @@ class Vocabulary:
         A part counts when one value of the column begins with it and what is missing is common in the column ("Denver" of
         "Denver Intl"); or, written like a name, when it stands in one value of a column with few.
         """
-        found = {place: Found(*place, tuple(values), whole=True) for place, values in self._whole.get(stems, {}).items()}
+        found = {
+            place: Found(*place, tuple(values), whole=True) for place, values in self._whole.get(stems, {}).items()
+        }
         parts = dict(self._parts.get(stems, {}))
         if len(stems) == 1 and capital:
             for place, entries in self._inner.get(stems[0], {}).items():
@@ -225,7 +227,8 @@ def _model_words(model: SemanticModel) -> frozenset[str]:
 def _texts(model: SemanticModel) -> Iterator[str]:
     for table in model.tables:
         yield table.description
-        for thing in (*table.columns, *table.metrics):
+        things: tuple[Column | Metric, ...] = (*table.columns, *table.metrics)
+        for thing in things:
             yield thing.description
             yield from (synonym for synonym in thing.synonyms if " " in synonym or "_" in synonym)
 
