@@ -40,6 +40,23 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     if request.content_length is not None and request.content_length > limit:
         raise too_large("request body", limit)
     coding = content_coding(request)
+    body = await _wire_body(request, limit)
+    if not coding or not body:
+        return body
+    inflater = Inflater(coding, limit)
+    if len(body) > _INLINE_BYTES:
+        return await asyncio.to_thread(inflater.whole, body)
+    return inflater.whole(body)
+
+
+async def _wire_body(request: web.Request, limit: int) -> bytes:
+    """Return the whole body as it came; most are there when their headers are, and need no waiting."""
+    content = request.content
+    if content.is_eof() and content.exception() is None:
+        body = content.read_nowait()
+        if len(body) > limit:
+            raise too_large("request body", limit)
+        return body
     parts = []
     size = 0
     async for chunk in wire_chunks(request):
@@ -47,13 +64,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         if size > limit:
             raise too_large("request body", limit)
         parts.append(chunk)
-    body = parts[0] if len(parts) == 1 else b"".join(parts)
-    if not coding or not body:
-        return body
-    inflater = Inflater(coding, limit)
-    if len(body) > _INLINE_BYTES:
-        return await asyncio.to_thread(inflater.whole, body)
-    return inflater.whole(body)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def wire_chunks(request: web.Request) -> AsyncIterator[bytes]:

@@ -30,6 +30,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _MAX_EXACT_FLOAT32 = 2.0**24  # integers beyond have shorter texts than all their digits
 _MAX_FLOAT32_TEXT = 3.4028235e38  # the shortest text of the largest 32-bit float; more rounds to infinity
+_FLOAT32 = struct.Struct("<f")
+_FLOAT32_FORMS = tuple(f"{{:.{digits}g}}".format for digits in (6, 7, 8))
 _MAX_INTEGER_DIGITS = 20  # of a 64-bit number with its sign
 
 Bounds = tuple[int, int]
@@ -87,9 +89,9 @@ def shortest_float32(value: float) -> float:
     """Return the float with the fewest digits that is the same 32-bit float as *value*."""
     if not math.isfinite(value) or (value.is_integer() and abs(value) <= _MAX_EXACT_FLOAT32):
         return value
-    for digits in range(6, 9):
-        short = float(f"{value:.{digits}g}")
-        if abs(short) <= _MAX_FLOAT32_TEXT and struct.unpack("<f", struct.pack("<f", short))[0] == value:
+    for form in _FLOAT32_FORMS:
+        short = float(form(value))
+        if abs(short) <= _MAX_FLOAT32_TEXT and _FLOAT32.unpack(_FLOAT32.pack(short))[0] == value:
             return short
     return float(f"{value:.9g}")
 

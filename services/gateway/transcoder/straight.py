@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from services.gateway.transcoder.compiled import Announce, Compiled
 from services.gateway.transcoder.fields import WRAPPERS, is_map
-from services.gateway.transcoder.writer import FLOATS, Writer, Writers, identity, is_set_float
+from services.gateway.transcoder.writer import FLOATS, Writer, Writers, identity, is_set_float, write_text
 
 _MESSAGES = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_GROUP)
 
@@ -69,7 +69,12 @@ class _Code:
     """The source of one function. Texts that descriptors give are bound as values, never written into it."""
 
     def __init__(self, descriptor: Descriptor) -> None:
-        self._bound: dict[str, Any] = {"has": message_factory.GetMessageClass(descriptor).HasField, "getattr": getattr}
+        self._bound: dict[str, Any] = {
+            "has": message_factory.GetMessageClass(descriptor).HasField,
+            "getattr": getattr,
+            "type": type,
+            "str": str,
+        }
         self._lines = ["def write(m):", " out = {}"]
 
     def _bind(self, value: Any) -> str:
@@ -84,6 +89,8 @@ class _Code:
 
     def _put(self, key: str, write: Writer, value: str) -> str:
         printed = value if write is identity else f"{self._bind(write)}({value})"
+        if write is write_text and value == "x":
+            printed = f"x if type(x) is str else {printed}"  # all but proto2's text that is no UTF-8
         return f"out[{self._bind(key)}] = {printed}"
 
     def when_present(self, field: FieldDescriptor, key: str, write: Writer) -> None:

@@ -230,7 +230,7 @@ def identity(value: Any) -> Any:
     return value
 
 
-def _write_text(value: Any) -> str:
+def write_text(value: Any) -> str:
     """Print a string; protobuf gives proto2 text that is no UTF-8 as bytes."""
     if type(value) is not str:
         raise Unprintable("holds text that is not UTF-8")
@@ -331,11 +331,11 @@ def write_value(message: Any) -> Any:
 
 _MAP_KEYS: dict[int, Callable[[Any], str]] = {
     FieldDescriptor.TYPE_BOOL: _bool_key,
-    FieldDescriptor.TYPE_STRING: _write_text,
+    FieldDescriptor.TYPE_STRING: write_text,
 }
 _ELEMENTS: dict[int, Writer] = {
     FieldDescriptor.TYPE_DOUBLE: write_double,
     FieldDescriptor.TYPE_FLOAT: _write_float,
     FieldDescriptor.TYPE_BYTES: scalars.bytes_to_text,
-    FieldDescriptor.TYPE_STRING: _write_text,
+    FieldDescriptor.TYPE_STRING: write_text,
 }
