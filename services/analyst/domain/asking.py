@@ -1,7 +1,7 @@
 """A question on its way to rows: read, checked, run, described, kept."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from services.analyst.domain.conversations import Asked, Conversations, check_asked
@@ -56,20 +56,24 @@ class Asking:
         if statement is None:
             yield suggestions or Suggestions(NOT_READ)
         else:
-            async for event in self._answer(asked.question, statement, model):
-                match event:
-                    case Prepared():
-                        answered = event
-                    case Result():
-                        rows = event.rows
-                        yield event
-                    case _:
-                        yield event
+            async with aclosing(self._answer(asked.question, statement, model)) as events:
+                async for event in events:
+                    match event:
+                        case Prepared():
+                            answered = event
+                            continue
+                        case Result():
+                            # It took a while to get here: whoever may not see the model any more gets no rows of it.
+                            await self._models.load(caller, asked.semantic_model, asked.owner_user)
+                            rows = event.rows
+                    yield event
         text = verifiable(answered, model) if answered else ""
         kept = await self._conversations.keep(caller, asked, model.kept.model_id, text, VERIFIED_DIALECT)
         yield Done(kept.answer_id, kept.conversation_id, len(rows.rows), rows.truncated)
 
-    async def _answer(self, question: str, statement: Statement, model: LoadedModel) -> AsyncIterator[Event | Prepared]:
+    async def _answer(
+        self, question: str, statement: Statement, model: LoadedModel
+    ) -> AsyncGenerator[Event | Prepared, None]:
         """Yield what comes of a statement, and the statement itself when it has run."""
         try:
             prepared = await asyncio.to_thread(self._statements.prepare, statement.query, model.allowed)

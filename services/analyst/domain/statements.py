@@ -19,6 +19,8 @@ from services.analyst.domain.guard import (
 from services.analyst.domain.warehouse import MAX_ROWS, Rows, StatementTooLarge, Warehouse
 from services.mesh.errors import FailedPrecondition
 
+LOOK_S = 5.0  # of a look at the data that no caller has asked for by itself
+
 
 class TableNotLoaded(FailedPrecondition):
     """A base table of the model is not in the warehouse."""
@@ -82,6 +84,7 @@ class Statements:
             raise StatementTooLarge(f"the statement took longer than {self._timeout_s:g} s and was ended") from error
 
     def run_blocking(self, query: exp.Query, allowed: Mapping[TableName, Columns], max_rows: int = MAX_ROWS) -> Rows:
-        """Prepare and run on the calling thread."""
+        """Prepare and run on the calling thread, for a while that a person would wait."""
         prepared = self.prepare(query, allowed, max_rows=max_rows)
-        return self._warehouse.run_blocking(prepared.run, max_rows=max_rows, timeout_s=self._timeout_s)
+        timeout_s = min(self._timeout_s, LOOK_S)
+        return self._warehouse.run_blocking(prepared.run, max_rows=max_rows, timeout_s=timeout_s)
