@@ -75,7 +75,9 @@ def environ(tmp_path: Path, port: int, target: str = "") -> dict[str, str]:
 
 
 def make_keys(tmp_path: Path) -> None:
-    KeyFolder(tmp_path / "keys").ensure([(GATEWAY, GATEWAY, Grant((ANY,), (ANY,), tuple(set(AUDIENCES.values())), (ANY,)))])
+    KeyFolder(tmp_path / "keys").ensure(
+        [(GATEWAY, GATEWAY, Grant((ANY,), (ANY,), tuple(set(AUDIENCES.values())), (ANY,)))]
+    )
 
 
 async def test_gateway_serves_with_its_keys_and_ops_port(tmp_path: Path) -> None:
