@@ -155,7 +155,7 @@ def judge(place: World, reader: Reader, entry: dict[str, Any]) -> tuple[str, str
     if not any(_is_kept(place.databases[0], gold) for gold in golds):
         return _EMPTY, ""
     return (
-        _RIGHT if any(_everywhere(place, gold, sql, entry["ordered"]) for gold in golds) else _WRONG
+        _RIGHT if any(_everywhere(place, gold, sql, ordered=entry["ordered"]) for gold in golds) else _WRONG
     ), f"{answer.interpretation} {sql}"
 
 
@@ -163,7 +163,7 @@ def _is_kept(database: duckdb.DuckDBPyConnection, gold: str) -> bool:
     return any(any(cell is not None for cell in row) for row in run(database, gold))
 
 
-def _everywhere(place: World, gold: str, sql: str, ordered: bool) -> bool:
+def _everywhere(place: World, gold: str, sql: str, *, ordered: bool) -> bool:
     for database in place.databases:
         try:
             if not agrees(run(database, gold), run(database, sql), ordered=ordered):
@@ -200,7 +200,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--models", type=Path)
     arguments.add_argument("--only")
-    arguments.add_argument("--failing", help="print the questions of one kind, or of one verdict, that were not answered right")
+    arguments.add_argument(
+        "--failing", help="print the questions of one kind, or of one verdict, that were not answered right"
+    )
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as unpacked:
         places = worlds(options.models, Path(unpacked))

@@ -56,21 +56,22 @@ def perturbed(
     ``keys`` names for each table its key and join columns: a row is doubled only where a key can be renamed without breaking a join,
     that is never in a table that others join to.
     """
-    chosen = random.Random(seed)
+    chosen = random.Random(seed)  # noqa: S311
     copy = duckdb.connect()
+    copy.execute("SET threads = 1")  # the same rows are chosen in every run
     for (name,) in original.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall():
-        frame = original.sql(f'SELECT * FROM "{name}"').to_arrow_table()
+        frame = original.sql(f'SELECT * FROM "{name}"').to_arrow_table()  # noqa: S608
         copy.register("frame", frame)
         columns = copy.execute("DESCRIBE frame").fetchall()
         size = copy.execute("SELECT count(*) FROM frame").fetchone()
         dimension = name in keys and bool(keys[name])
-        drop = 0.0 if dimension and size and size[0] < 200 else 0.05 if dimension else 0.12  # noqa: PLR2004
+        drop = 0.0 if dimension and size and size[0] < 200 else 0.05 if dimension else 0.12
         salt = chosen.randrange(1 << 30)
         shown = ", ".join(_shifted(str(column[0]), str(column[1]), keys.get(name, ()), salt) for column in columns)
         kept = f"hash(n, {salt}) % 1000 >= {int(drop * 1000)}"
-        doubled = "" if dimension else f" UNION ALL SELECT * FROM numbered WHERE hash(n, {salt + 1}) % 1000 < 70"
+        doubled = "" if dimension else f" UNION ALL SELECT * FROM numbered WHERE hash(n, {salt + 1}) % 1000 < 70"  # noqa: S608
         copy.execute(
-            f'CREATE TABLE "{name}" AS WITH numbered AS (SELECT *, row_number() OVER () AS n FROM frame), '
+            f'CREATE TABLE "{name}" AS WITH numbered AS (SELECT *, row_number() OVER () AS n FROM frame), '  # noqa: S608
             f"chosen AS (SELECT * FROM numbered WHERE {kept}{doubled}) SELECT {shown} FROM chosen"
         )
         copy.unregister("frame")
@@ -99,7 +100,7 @@ def _shifted(column: str, kind: str, keys: Sequence[str], salt: int) -> str:
     fixed = lowered in {key.lower() for key in keys} or lowered in words or lowered.endswith("_id") or "time" in lowered
     if fixed or not kind.startswith(("BIGINT", "INTEGER", "DOUBLE", "FLOAT", "DECIMAL")):
         return f'"{column}"'
-    step = "1 + hash(n, {0}) % 9".format(salt + 2)
+    step = f"1 + hash(n, {salt + 2}) % 9"
     return f'CASE WHEN hash(n, {salt + 3}) % 3 = 0 THEN "{column}" + CAST({step} AS INTEGER) ELSE "{column}" END AS "{column}"'
 
 

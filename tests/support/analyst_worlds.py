@@ -149,5 +149,5 @@ def hotels() -> World:
 
 
 def meters() -> World:
-    """Readings whose dates are text, with one set of values in two columns and two temperatures."""
+    """Return readings whose dates are text, with one set of values in two columns and two temperatures."""
     return world(METERS, _METER_ROWS)

@@ -26,7 +26,7 @@ class Observed:
     def distinct(self, table: str, column: str) -> Distinct | None:
         def ask() -> Distinct | None:
             found = self._ask(
-                f"SELECT DISTINCT c FROM ({self._column(table, column)}) WHERE c IS NOT NULL ORDER BY 1 LIMIT {_MAX_DISTINCT + 1}"
+                f"SELECT DISTINCT c FROM ({self._column(table, column)}) WHERE c IS NOT NULL ORDER BY 1 LIMIT {_MAX_DISTINCT + 1}"  # noqa: S608
             )
             return (
                 None
@@ -38,7 +38,7 @@ class Observed:
 
     def span(self, table: str, column: str) -> tuple[Scalar, Scalar] | None:
         def ask() -> tuple[Scalar, Scalar] | None:
-            found = self._ask(f"SELECT min(c), max(c) FROM ({self._column(table, column)})")
+            found = self._ask(f"SELECT min(c), max(c) FROM ({self._column(table, column)})")  # noqa: S608
             return None if not found or found[0][0] is None else (found[0][0], found[0][1])
 
         return self._once(("span", table, column), ask)
@@ -52,7 +52,7 @@ class Observed:
 
     def row_count(self, table: str) -> int | None:
         def ask() -> int | None:
-            found = self._ask(f"SELECT count(*) FROM ({self._rows(table)})")
+            found = self._ask(f"SELECT count(*) FROM ({self._rows(table)})")  # noqa: S608
             return int(found[0][0]) if found else None
 
         return self._once(("rows", table), ask)
@@ -62,7 +62,7 @@ class Observed:
             names = ", ".join(f'"{column}"' for column in columns)
             known = " AND ".join(f'"{column}" IS NOT NULL' for column in columns)
             found = self._ask(
-                f"SELECT 1 FROM ({self._rows(table, *columns)}) WHERE {known} GROUP BY {names} HAVING count(*) > 1 LIMIT 1"
+                f"SELECT 1 FROM ({self._rows(table, *columns)}) WHERE {known} GROUP BY {names} HAVING count(*) > 1 LIMIT 1"  # noqa: S608
             )
             return None if found is None else not found
 
@@ -72,7 +72,7 @@ class Observed:
         def ask() -> bool | None:
             names = ", ".join(f'"{part}"' for part in key)
             found = self._ask(
-                f'SELECT 1 FROM (SELECT DISTINCT {names}, "{column}" FROM ({self._rows(table, *key, column)})) GROUP BY {names} HAVING count(*) > 1 LIMIT 1'
+                f'SELECT 1 FROM (SELECT DISTINCT {names}, "{column}" FROM ({self._rows(table, *key, column)})) GROUP BY {names} HAVING count(*) > 1 LIMIT 1'  # noqa: S608
             )
             return None if found is None else not found
 
@@ -85,11 +85,11 @@ class Observed:
 
     def _rows(self, table: str, *columns: str) -> str:
         entry = self.model.table(table)
-        assert entry is not None  # noqa: S101
+        assert entry is not None
         return bare(rows(entry, columns or None)).sql(dialect="duckdb")
 
     def _column(self, table: str, column: str) -> str:
-        return f'SELECT "{column}" AS c FROM ({self._rows(table, column)})'
+        return f'SELECT "{column}" AS c FROM ({self._rows(table, column)})'  # noqa: S608
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]] | None:
         try:
@@ -104,5 +104,5 @@ def bare(query: exp.Query) -> exp.Query:
         table.set("db", None)
         table.set("catalog", None)
         if not table.name.startswith("__"):
-            table.this.set("quoted", True)
+            table.this.set("quoted", True)  # noqa: FBT003  sqlglot's own signature
     return query

@@ -12,7 +12,7 @@ from services.analyst.domain.language.plan import Plan
 from services.analyst.domain.language.planner import Planner
 from services.analyst.domain.language.planning import ordered, percentage
 from services.analyst.domain.language.scope import Unresolved
-from services.analyst.domain.language.sketch import Cond, DateCond, Group, MeasureSketch, ValueCond
+from services.analyst.domain.language.sketch import Cond, DateCond, Group, MeasureSketch, Noun, ValueCond
 from services.analyst.domain.semantic_model.logical import identifier
 
 _TWO = 2
@@ -59,7 +59,7 @@ class Comparisons:
             raise Unresolved("say which number to compare", weight=4)
         return measures
 
-    def _is_slot(self, target) -> bool:  # type: ignore[no-untyped-def]
+    def _is_slot(self, target: Noun) -> bool:
         """Tell whether a noun only names what is compared: "which carrier, A or B"."""
         for cond in self._sketch.conds:
             if isinstance(cond, ValueCond) and len(cond.values) >= _TWO:

@@ -1,5 +1,7 @@
 """The grammar of conditions: values, numbers, dates, flags, missing values, text, averages, and what there is none of."""
 
+from functools import partial
+
 from sqlglot import exp
 
 from services.analyst.domain.language import lexicon
@@ -75,7 +77,7 @@ class Conditions(Cursor):
             self._count,
         )
         for rule in rules:
-            found = self.attempt(lambda rule=rule: rule(role, negated))  # type: ignore[misc]
+            found: Cond | None = self.attempt(partial(rule, role, negated=negated))
             if found is not None:
                 self.role = ""
                 return self._quantified(found) if isinstance(found, FlagCond) and not negated else found
@@ -89,7 +91,7 @@ class Conditions(Cursor):
         self_begin = self.at
         self.skip(*_LINK)
         self.take(lexicon.BY)
-        found = self.attempt(lambda: self._compared("", False, column))
+        found = self.attempt(lambda: self._compared("", negated=False, noun=column))
         if isinstance(found, NumberCond) and found.unit:
             return found
         self.at = self_begin
@@ -106,7 +108,7 @@ class Conditions(Cursor):
         column = self.schema.table(filters[0].table).column(tree.this.name)
         return Noun(noun.text, (Meaning("column", filters[0].table, column.name),)) if column else None
 
-    def _dates(self, role: str, negated: bool) -> Cond | None:
+    def _dates(self, role: str, *, negated: bool) -> Cond | None:
         first = self.take(PERIOD)
         if first is None:
             return None
@@ -124,7 +126,7 @@ class Conditions(Cursor):
         self.skip(lexicon.FILL, lexicon.PREP)
         return self.take(PERIOD)
 
-    def _weekdays(self, role: str, negated: bool) -> Cond | None:
+    def _weekdays(self, role: str, *, negated: bool) -> Cond | None:
         first = self.take(WEEKDAYS)
         if first is None:
             return None
@@ -133,7 +135,7 @@ class Conditions(Cursor):
             days, texts = [*days, *following.days], [*texts, following.text]
         return WeekdayCond(tuple(dict.fromkeys(days)), " or ".join(texts), negated)
 
-    def _between(self, role: str, negated: bool, noun: Noun | None = None) -> Cond | None:
+    def _between(self, role: str, *, negated: bool, noun: Noun | None = None) -> Cond | None:
         if not self.take(lexicon.CMP, "between"):
             return None
         low = self.number()
@@ -145,7 +147,7 @@ class Conditions(Cursor):
         named = noun or self._measured()
         return NumberCond("between", low[0], named, high[1] or low[1], high[0], negated)
 
-    def _compared(self, role: str, negated: bool, noun: Noun | None = None) -> Cond | None:
+    def _compared(self, role: str, *, negated: bool, noun: Noun | None = None) -> Cond | None:
         lexeme = self.take(lexicon.CMP)
         if lexeme is None:
             return None
@@ -175,7 +177,7 @@ class Conditions(Cursor):
         self.fill()
         if self.kind() == NOUN:
             named = self.noun()
-            if noun is not None and named and not ({m for m in noun.meanings} & {m for m in named.meanings}):
+            if noun is not None and named and not (set(noun.meanings) & set(named.meanings)):
                 return None
             noun = noun or named
         return AverageCond(op, noun) if noun else None
@@ -213,7 +215,7 @@ class Conditions(Cursor):
             self.schema.is_number(meaning.table, self.schema.column(meaning.table, meaning.name)) for meaning in columns
         )
 
-    def _count(self, role: str, negated: bool) -> Cond | None:
+    def _count(self, role: str, *, negated: bool) -> Cond | None:
         """Read "4 engines": exactly so many."""
         if self.kind() != NUM:
             return None
@@ -221,12 +223,12 @@ class Conditions(Cursor):
         noun = self._measured()
         return NumberCond("eq", number[0], noun, number[1], negated=negated) if number and noun else None
 
-    def _values(self, role: str, negated: bool, noun: Noun | None = None) -> Cond | None:
+    def _values(self, role: str, *, negated: bool, noun: Noun | None = None) -> Cond | None:
         first = self.take(VALUE)
         if first is None:
             return None
         lexemes = [first]
-        while (following := self.attempt(lambda: self._another_value(lexemes[0], negated))) is not None:
+        while (following := self.attempt(lambda: self._another_value(lexemes[0], negated=negated))) is not None:
             lexemes.append(following)
         if noun is None:
             noun = self.attempt(lambda: self._label_after(first))
@@ -234,7 +236,7 @@ class Conditions(Cursor):
             tuple(lexeme.found for lexeme in lexemes), tuple(lexeme.text for lexeme in lexemes), noun, role, negated
         )
 
-    def _another_value(self, first: Lexeme, negated: bool) -> Lexeme | None:
+    def _another_value(self, first: Lexeme, *, negated: bool) -> Lexeme | None:
         joined = self.separator(versus=True)
         if not joined:
             return None
@@ -251,21 +253,21 @@ class Conditions(Cursor):
     def _label_after(self, value: Lexeme) -> Noun | None:
         """Return the noun after a value when it only says what the value is: "JFK airport"."""
         noun = self.noun()
-        if noun is None or noun.loose or self.kind() in {lexicon.CMP}:
+        if noun is None or noun.loose or self.kind() == lexicon.CMP:
             return None
         fitting = tuple(
             meaning for meaning in noun.meanings if any(self.schema.fits(meaning, found) for found in value.found)
         )
         return Noun(noun.text, fitting) if fitting else None
 
-    def _text(self, role: str, negated: bool, noun: Noun | None = None) -> Cond | None:
+    def _text(self, role: str, *, negated: bool, noun: Noun | None = None) -> Cond | None:
         lexeme = self.take(lexicon.TEXT)
         if lexeme is None:
             return None
         self.fill()
         if lexeme.key == "named":
             if self.kind() == VALUE:
-                return self._values(role, negated, noun)
+                return self._values(role, negated=negated, noun=noun)
             word = self.take(QUOTE)
             return TextCond("eq", word.text, noun, negated) if word and noun else None
         while self.kind() in {lexicon.FILL, lexicon.PREP}:
@@ -273,7 +275,7 @@ class Conditions(Cursor):
         word = self.take(QUOTE) or self.take(UNKNOWN) or self.take(VALUE) or self.take(NUM)
         return TextCond(lexeme.key, word.text, noun, negated) if word else None
 
-    def _named_first(self, role: str, negated: bool) -> Cond | None:
+    def _named_first(self, role: str, *, negated: bool) -> Cond | None:  # noqa: C901, PLR0911
         """Read a condition that begins with the column: "carrier is UA", "delay over an hour", "tail number is missing"."""
         noun = self.noun()
         if noun is None:
@@ -283,30 +285,28 @@ class Conditions(Cursor):
         while True:
             if self.take(lexicon.NEG):
                 negated = not negated
-            elif self.kind() in _LINK or (
-                not strong and self.kind() == lexicon.PREP and self.peek().key in {"of", "at", "by"}
-            ):  # type: ignore[union-attr]
+            elif self.skip(*_LINK) or (not strong and self.take(lexicon.PREP, "of", "at", "by")):
                 linked += 1
-                self.at += 1
             else:
                 break
         if self.kind() == VALUE:
-            return self._value_of(noun, role, negated)
+            return self._value_of(noun, role, negated=negated)
         numeric = not noun.of("column") or self._may_be_number(noun)
         for rule in (self._between, self._compared, self._text) if numeric else (self._text,):
-            if found := self.attempt(lambda rule=rule: rule(role, negated, noun)):  # type: ignore[misc]
+            found: Cond | None = self.attempt(partial(rule, role, negated=negated, noun=noun))
+            if found is not None:
                 return found
         if lexeme := self.take(lexicon.NULL):
             return NullCond(noun, negated != (lexeme.key == "known")) if noun.of("column") else None
         if self.kind() == NUM and noun.of("column") and numeric:
             number = self.number()
             return NumberCond("eq", number[0], noun, number[1], negated=negated) if number else None
-        if self.kind() == PERIOD and self._is_dated(noun, linked > 0):
-            found = self._dates(role, negated)
-            return DateCond(found.periods, found.texts, noun, negated) if isinstance(found, DateCond) else None
+        if self.kind() == PERIOD and self._is_dated(noun, linked=linked > 0):
+            dates = self._dates(role, negated=negated)
+            return DateCond(dates.periods, dates.texts, noun, negated) if isinstance(dates, DateCond) else None
         return None
 
-    def _is_dated(self, noun: Noun, linked: bool) -> bool:
+    def _is_dated(self, noun: Noun, *, linked: bool) -> bool:
         """Tell whether a noun names the time that a period bounds: "created in March", "built after 2000"."""
         lowest = min(meaning.cost for meaning in noun.meanings)
         dated = [m for m in noun.of("column") if self._is_time(m) or "year" in name_words(m.name)]
@@ -317,7 +317,7 @@ class Conditions(Cursor):
     def _is_time(self, meaning: Meaning) -> bool:
         return self.schema.is_time(meaning.table, self.schema.column(meaning.table, meaning.name))
 
-    def _value_of(self, noun: Noun, role: str, negated: bool) -> Cond | None:
+    def _value_of(self, noun: Noun, role: str, *, negated: bool) -> Cond | None:
         value = self.peek()
         if value is None:
             return None
@@ -326,9 +326,9 @@ class Conditions(Cursor):
         )
         if not fitting:
             return None
-        return self._values(role, negated, Noun(noun.text, fitting, noun.owner))
+        return self._values(role, negated=negated, noun=Noun(noun.text, fitting, noun.owner))
 
-    def _flag(self, role: str, negated: bool) -> Cond | None:
+    def _flag(self, role: str, *, negated: bool) -> Cond | None:
         lexeme = self.peek()
         noun = self.noun()
         if noun is None or lexeme is None:
@@ -339,7 +339,7 @@ class Conditions(Cursor):
             for meaning in noun.of("column")
             if meaning.cost < 1 and self.schema.is_flag(meaning.table, meaning.name)
         )
-        if not (filters or flags) or self.kind() in {GRAIN} and not filters:
+        if not (filters or flags) or (self.kind() == GRAIN and not filters):
             return None
         return FlagCond(Noun(noun.text, filters or flags), negated)
 

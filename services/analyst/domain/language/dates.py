@@ -59,7 +59,7 @@ class Period:
     mode: str = "within"  # within, since, after, before, until: how *first* bounds
     slice: tuple[int, int] | None = None  # of *first* only so many days, from this one on; negative counts from its end
 
-    def settle(self, today: date, span: tuple[date, date] | None) -> "Period | None":
+    def settle(self, today: date, span: tuple[date, date] | None) -> "Period | None":  # noqa: PLR0911
         """Return the range in days; a year that was not named is the latest in the data that is not after today."""
         if self.first is None:
             return self
@@ -300,7 +300,7 @@ def _year(cursor: _Cursor) -> Point | None:
     return Point(year=year)
 
 
-def _bounded(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
+def _bounded(cursor: _Cursor, _today: date) -> tuple[Period, int] | None:
     lead = cursor.take("between", "from", "in between")
     first = _point(cursor)
     if first is None or not cursor.take("and", "to", "through", "until", "till", "thru", "up to"):
@@ -314,7 +314,7 @@ def _bounded(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
     return (Period(first=first, last=last), cursor.at) if last else None
 
 
-def _open(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
+def _open(cursor: _Cursor, _today: date) -> tuple[Period, int] | None:
     modes = {
         "since": "since", "from": "from", "starting": "since", "starting in": "since", "beginning in": "since", "after": "after",
         "later than": "after", "before": "before", "prior to": "before", "earlier than": "before", "until": "until", "up to": "until",
@@ -333,7 +333,7 @@ def _open(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
     return None
 
 
-def _relative(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
+def _relative(cursor: _Cursor, today: date) -> tuple[Period, int] | None:  # noqa: C901, PLR0911
     cursor.take(
         "in the", "during the", "over the", "within the", "in", "during", "over", "within", "on", "for the", "for"
     )
@@ -343,11 +343,11 @@ def _relative(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
             day = today + timedelta(days=days)
             return Period(day, day + timedelta(days=1)), cursor.at
     since = {"since last": -1, "since this": 0, "since yesterday": -1}
-    for text, count in since.items():
+    for text, shifted in since.items():
         if cursor.take(text):
             grain = "day" if text.endswith("yesterday") else cursor.grain()
             return (
-                (Period(start=shift(floor(today, grain), grain, count)), cursor.at)
+                (Period(start=shift(floor(today, grain), grain, shifted)), cursor.at)
                 if grain and grain != "hour"
                 else None
             )
@@ -365,16 +365,16 @@ def _relative(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
     if count is None:
         start = shift(floor(today, grain), grain, direction)
         return Period(start, shift(start, grain, 1)), cursor.at
-    begin = floor(
+    first = floor(
         today, grain
     )  # whole ones, the current one left out, as "last month" is the whole month before this one
     if direction < 0:
-        return Period(shift(begin, grain, -count), begin), cursor.at
-    begin = shift(begin, grain, 1)
-    return Period(begin, shift(begin, grain, count)), cursor.at
+        return Period(shift(first, grain, -count), first), cursor.at
+    first = shift(first, grain, 1)
+    return Period(first, shift(first, grain, count)), cursor.at
 
 
-def _part_of(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
+def _part_of(cursor: _Cursor, _today: date) -> tuple[Period, int] | None:
     """Read "the first week of July", "the last 10 days of 2013": days counted from the point's own first or last day."""
     cursor.take("in the", "during the", "over the", "within the", "in", "during", "for the", "for")
     cursor.take("the")
@@ -403,7 +403,7 @@ def _to_date(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
     return None
 
 
-def _single(cursor: _Cursor, today: date) -> tuple[Period, int] | None:
+def _single(cursor: _Cursor, _today: date) -> tuple[Period, int] | None:
     """Read a point alone; a bare year needs a word before it, for 2013 may be any number."""
     lead = cursor.take(
         "in the", "during the", "in the month of", "in the year", "in", "during", "on the", "on", "for the", "for", "within", "of the",

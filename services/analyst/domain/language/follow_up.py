@@ -1,6 +1,7 @@
 """Questions that refine the one before: "and by carrier?", "only in June", "what about 2014?"."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from services.analyst.domain.language.schema import Schema
@@ -9,11 +10,13 @@ from services.analyst.domain.language.sketch import (
     DateCond,
     Group,
     MeasureSketch,
+    Noun,
     NumberCond,
     Sketch,
     ValueCond,
     WeekdayCond,
 )
+from services.analyst.domain.language.vocabulary import Meaning
 
 _LEAD = re.compile(
     r"^\s*(?:(?:ok|okay|and|now|but|then|also|so)\b[\s,]*)*"
@@ -61,14 +64,14 @@ def merged(previous: Sketch, new: Sketch, schema: Schema) -> Sketch:
     return result
 
 
-def _is_fact(meanings, schema: Schema) -> bool:  # type: ignore[no-untyped-def]
+def _is_fact(meanings: Sequence[Meaning], schema: Schema) -> bool:
     return any(
         meaning.kind == "column" and schema.column(meaning.table, meaning.name).kind.value == "fact"
         for meaning in meanings
     )
 
 
-def _swap_measure(sketch: Sketch, noun) -> None:  # type: ignore[no-untyped-def]
+def _swap_measure(sketch: Sketch, noun: Noun) -> None:
     if sketch.measures and sketch.measures[-1].func != "count":
         sketch.measures = [replace(sketch.measures[-1], noun=noun)]
     else:

@@ -7,6 +7,7 @@ from services.analyst.domain.language.cursor import NotUnderstood
 from services.analyst.domain.language.lexemes import ADJ, GRAIN, MARK, NOUN, NUM, PERIOD, VALUE, Lexeme
 from services.analyst.domain.language.ranking import Ranking
 from services.analyst.domain.language.sketch import (
+    Cond,
     Group,
     MeasureSketch,
     NoneCond,
@@ -68,7 +69,7 @@ class Grammar(Ranking):
     def _mark(self) -> bool | None:
         return True if self.take(MARK) or self.skip(lexicon.FILL) else None
 
-    def _ask(self) -> bool | None:
+    def _ask(self) -> bool | None:  # noqa: PLR0911
         lexeme = self.peek()
         if lexeme is None or lexeme.kind != lexicon.ASK:
             return None
@@ -119,7 +120,7 @@ class Grammar(Ranking):
             if key is not None:
                 self.sketch.rank = replace(rank, measure=key, common=False)
                 return True
-        groups = self._group_list(each)
+        groups = self._group_list(each=each)
         if not groups:
             return None
         last = self.sketch.measures[-1] if self.sketch.measures else None
@@ -129,11 +130,11 @@ class Grammar(Ranking):
         self.sketch.groups.extend(groups)
         return True
 
-    def _group_list(self, each: bool) -> list[Group]:
+    def _group_list(self, *, each: bool) -> list[Group]:
         groups: list[Group] = []
         while True:
             self.fill()
-            group = self.attempt(lambda: self._one_group(each))
+            group = self.attempt(lambda: self._one_group(each=each))
             if group is None:
                 break
             groups.append(group)
@@ -146,20 +147,20 @@ class Grammar(Ranking):
                 self.at = begin
                 break
             following = self.at
-            if self.attempt(lambda: self._one_group(each)) is None:
+            if self.attempt(lambda: self._one_group(each=each)) is None:
                 self.at = begin
                 break
             self.at = following
         return groups
 
-    def _one_group(self, each: bool) -> Group | None:
+    def _one_group(self, *, each: bool) -> Group | None:
         self.fill()
         if lexeme := self.take(GRAIN):
             return Group(grain=lexeme.key, each=each)
         for cond in self._adjectives():
             self._hold(cond)
         noun = self._plain_noun()
-        if noun is None or self.kind() in {lexicon.CMP}:
+        if noun is None or self.kind() == lexicon.CMP:
             return None
         if self.kind() == GRAIN and any(
             self._is_time(meaning) for meaning in noun.of("column")
@@ -264,7 +265,7 @@ class Grammar(Ranking):
             return True
         return None
 
-    def _link(self) -> bool | None:
+    def _link(self) -> bool | None:  # noqa: C901, PLR0911
         """Move over a word that only links what is read on both sides of it."""
         lexeme = self.peek()
         if lexeme is None:

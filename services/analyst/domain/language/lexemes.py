@@ -8,11 +8,20 @@ from datetime import date
 from services.analyst.domain.language import lexicon
 from services.analyst.domain.language.dates import Period, period_at, weekday_at
 from services.analyst.domain.language.vocabulary import Found, Meaning, Vocabulary
-from services.analyst.domain.language.words import Token, fold, number_at, ordinal, stem
+from services.analyst.domain.language.words import Token, fold, number_at, ordinal, stem, words
 
-NOUN, VALUE, NUM, PERIOD, WEEKDAYS, GRAIN, UNIT, ADJ, ORDINAL, QUOTE, MARK, UNKNOWN = (
-    "noun value num period weekdays grain unit adj ordinal quote mark unknown".split()
-)
+NOUN = "noun"
+VALUE = "value"
+NUM = "num"
+PERIOD = "period"
+WEEKDAYS = "weekdays"
+GRAIN = "grain"
+UNIT = "unit"
+ADJ = "adj"
+ORDINAL = "ordinal"
+QUOTE = "quote"
+MARK = "mark"
+UNKNOWN = "unknown"
 _GRAINS = {
     "daily": "day", "weekly": "week", "monthly": "month", "quarterly": "quarter", "yearly": "year", "annual": "year", "annually": "year",
     "hourly": "hour", "day": "day", "week": "week", "month": "month", "quarter": "quarter", "year": "year", "hour": "hour",
@@ -23,7 +32,7 @@ _PARTS = {
     "hour of the day": "hour_of_day", "hour of day": "hour_of_day", "month of the year": "month_of_year", "month of year": "month_of_year",
     "calendar quarter of the year": "quarter_of_year", "day of the month": "day_of_month", "day of month": "day_of_month",
 }  # fmt: skip
-_ADVERBS = frozenset("daily weekly monthly quarterly yearly annual annually hourly".split())
+_ADVERBS = words("daily weekly monthly quarterly yearly annual annually hourly")
 _MAX_STATES = 4000
 _MAX_PATHS = 24
 _MAX_VALUE_WORDS = 8
@@ -120,7 +129,7 @@ def _text(tokens: Sequence[Token], at: int, end: int) -> str:
 
 
 def _english(
-    tokens: Sequence[Token], at: int, vocabulary: Vocabulary, today: date
+    tokens: Sequence[Token], at: int, _vocabulary: Vocabulary, _today: date
 ) -> Iterator[tuple[Lexeme, int, float]]:
     folded = tuple("" if token.quoted else fold(token.text) for token in tokens[at : at + lexicon.LONGEST])
     for length in range(1, len(folded) + 1):
@@ -135,7 +144,7 @@ def _english(
 
 
 def _names(
-    tokens: Sequence[Token], at: int, vocabulary: Vocabulary, today: date
+    tokens: Sequence[Token], at: int, vocabulary: Vocabulary, _today: date
 ) -> Iterator[tuple[Lexeme, int, float]]:
     stems: tuple[str, ...] = ()
     for end in range(at + 1, min(len(tokens), at + vocabulary.longest) + 1):
@@ -152,7 +161,7 @@ def _names(
 
 
 def _values(
-    tokens: Sequence[Token], at: int, vocabulary: Vocabulary, today: date
+    tokens: Sequence[Token], at: int, vocabulary: Vocabulary, _today: date
 ) -> Iterator[tuple[Lexeme, int, float]]:
     stems: tuple[str, ...] = ()
     for end in range(at + 1, min(len(tokens), at + _MAX_VALUE_WORDS) + 1):
@@ -187,7 +196,7 @@ def _may_be_value(tokens: Sequence[Token]) -> bool:
 
 
 def _calendar(
-    tokens: Sequence[Token], at: int, vocabulary: Vocabulary, today: date
+    tokens: Sequence[Token], at: int, _vocabulary: Vocabulary, today: date
 ) -> Iterator[tuple[Lexeme, int, float]]:
     if found := period_at(tokens, at, today):
         yield Lexeme(PERIOD, _text(tokens, at, found[1]), period=found[0], start=at), found[1], 1.0
@@ -209,7 +218,7 @@ def _calendar(
 
 
 def _numbers(
-    tokens: Sequence[Token], at: int, vocabulary: Vocabulary, today: date
+    tokens: Sequence[Token], at: int, _vocabulary: Vocabulary, _today: date
 ) -> Iterator[tuple[Lexeme, int, float]]:
     if found := number_at(tokens, at):
         key = "%" if tokens[at].percent else ""

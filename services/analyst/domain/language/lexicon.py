@@ -3,32 +3,30 @@
 from services.analyst.domain.language.words import words
 
 # Kinds of lexemes; the key says which of its kind it is.
-(
-    ASK,
-    FILL,
-    AGG,
-    DISTINCT,
-    BY,
-    PREP,
-    REL,
-    AUX,
-    CMP,
-    NEG,
-    NO,
-    SUP,
-    AND,
-    OR,
-    THAN,
-    SHARE,
-    ORDER,
-    EACH,
-    EVENT,
-    TEXT,
-    NULL,
-    VERSUS,
-    DIFF,
-    MORE,
-) = "ask fill agg distinct by prep rel aux cmp neg no sup and or than share order each event text null versus diff more".split()
+ASK = "ask"
+FILL = "fill"
+AGG = "agg"
+DISTINCT = "distinct"
+BY = "by"
+PREP = "prep"
+REL = "rel"
+AUX = "aux"
+CMP = "cmp"
+NEG = "neg"
+NO = "no"
+SUP = "sup"
+AND = "and"
+OR = "or"
+THAN = "than"
+SHARE = "share"
+ORDER = "order"
+EACH = "each"
+EVENT = "event"
+TEXT = "text"
+NULL = "null"
+VERSUS = "versus"
+DIFF = "diff"
+MORE = "more"
 
 _ENTRIES = {
     ASK: {

@@ -45,7 +45,7 @@ class Listings:
         if entity is None and rank is not None and not rank.every and by is not None:
             distinct = False
         if entity is not None:
-            items += [item for item in self._beside(items)]
+            items += list(self._beside(items))
         elif len(items) == 1 and sketch.ask in {"which", "list", "who"}:
             where += keys_known(items[0])
         if by is not None and rank is not None:
@@ -169,7 +169,7 @@ class Listings:
             words = name_words(column.name)
             numeric = self._schema.is_number(root, column) or self._schema.is_time(root, column)
             if numeric and not column.private and stems & self._resolver.column_words(root, column.name):
-                if adjective == "youngest" and "birth" in words or adjective == "oldest" and "age" in words:
+                if (adjective == "youngest" and "birth" in words) or (adjective == "oldest" and "age" in words):
                     raise Unresolved(f"{adjective} is not read for {column.name}; say highest or lowest", weight=5)
                 choices.append(Choice(Ref((), root, column.name), 0.0 if stems & set(words) else 0.2))
         return self._resolver.one(choices, adjective, f"nothing in {root} says what {adjective} means")

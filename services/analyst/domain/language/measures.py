@@ -99,10 +99,7 @@ class Measures:
             raise Unresolved(
                 f"{metric.name} is not additive, or needs a certain join; ask for its verified questions", weight=7
             )
-        if not table:
-            sql = self._derived(metric)
-        else:
-            sql = self._resolver.expression(metric.expr, table)
+        sql = self._derived(metric) if not table else self._resolver.expression(metric.expr, table)
         if sketch.func == "avg" and not isinstance(sql, exp.Avg):
             raise Unresolved(f"{metric.name} is an aggregate already; say per what it is averaged", weight=6)
         self._no_query(sql, metric.name)
@@ -126,7 +123,7 @@ class Measures:
 
     def _count(self, noun: Noun, *, distinct: bool) -> Measure:
         resolver = self._resolver
-        tables = [meaning for meaning in noun.of("table")]
+        tables = list(noun.of("table"))
         columns = resolver.choices(noun)
         metric = self.metric(noun)
         if metric is not None and not tables and not columns:

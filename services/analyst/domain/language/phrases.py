@@ -83,16 +83,14 @@ class Phrases(Conditions):
         if self.kind() in {lexicon.EACH, VALUE} or self.is_valued():
             return None
         owner = self.noun()
-        if owner is None or owner.plural and not owner.of("table"):
+        if owner is None or (owner.plural and not owner.of("table")):
             return None
         return self.owned(noun, owner)
 
     def is_valued(self) -> bool:
         """Tell whether the noun here is followed by its value: "airline Delta"."""
-        return (
-            self.kind() == NOUN
-            and self.kind(1) in {VALUE, NUM}
-            or (self.kind() == NOUN and self.kind(1) == lexicon.TEXT)
+        return (self.kind() == NOUN and self.kind(1) in {VALUE, NUM}) or (
+            self.kind() == NOUN and self.kind(1) == lexicon.TEXT
         )
 
     def _hold(self, cond: Cond) -> None:

@@ -230,7 +230,7 @@ class Planner(Planning):
     def _count_implied(self) -> None:
         """Read "flights by weekday" as their number."""
         sketch = self.sketch
-        if sketch.measures or sketch.havings or not sketch.groups or sketch.rank and not sketch.rank.every:
+        if sketch.measures or sketch.havings or not sketch.groups or (sketch.rank and not sketch.rank.every):
             return
         things = [noun for noun in sketch.targets if any(m.table == self.root and m.cost < 1 for m in noun.of("table"))]
         if len(things) == 1 and sketch.ask in {"", "list", "what", "compare"}:
@@ -301,7 +301,7 @@ class Planner(Planning):
         self, sketch: MeasureSketch, measure: Measure, items: list[Item], where: list[exp.Expr], said: list[str]
     ) -> Plan:
         """Plan an aggregate over groups: "average number of flights per day"."""
-        if sketch.over is None or len(self.sketch.measures) > 1 or self.sketch.rank and not self.sketch.rank.every:
+        if sketch.over is None or len(self.sketch.measures) > 1 or (self.sketch.rank and not self.sketch.rank.every):
             raise Unresolved(f"say per what the {sketch.outer} is taken", weight=5)
         over = self.groups.read(sketch.over)
         inner_keys = [(f"key_{at}", key) for at, key in enumerate(over.keys)]
@@ -331,7 +331,7 @@ class Planner(Planning):
         how = [f"for each {item.title}" for item in items]
         return Plan(query, (*(column for column, _ in shown), result), title, said, how)
 
-    def _grouped(
+    def _grouped(  # noqa: PLR0917
         self,
         items: list[Item],
         subjects: int,
@@ -367,7 +367,7 @@ class Planner(Planning):
             query = query.group_by(*unique(keys), copy=False)
         if havings:
             query = query.having(*(sql for _, sql, _ in havings), copy=False)
-        columns = tuple([*(column for column, _ in shown), *(column for column, _ in numbers)])
+        columns = (*(column for column, _ in shown), *(column for column, _ in numbers))
         how = [f"by {' and '.join(item.title for item in items)}"] if items else []
         how += [f"only with {words}" for _, _, words in havings]
         plan = Plan(query, columns, " and ".join(column.title for column, _ in numbers), said, how)

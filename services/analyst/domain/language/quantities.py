@@ -148,8 +148,7 @@ class Quantities(Phrases):
         self.take(lexicon.PREP, "of")
         self.fill()
         if lexeme.key == "total":
-            total = self.attempt(self._share_total)
-            return total
+            return self.attempt(self._share_total)
         agg = self.take(lexicon.AGG, "sum", "count")
         self.take(lexicon.PREP, "of")
         self.fill()
@@ -224,12 +223,12 @@ class Quantities(Phrases):
         if self.kind() == lexicon.AGG:
             return self._measure()
         noun = self._plain_noun()
-        if noun is None or self.kind() in {lexicon.CMP}:
+        if noun is None or self.kind() == lexicon.CMP:
             return None
         counted = any(meaning.cost < 1 for meaning in noun.of("table")) and not noun.of("metric")
         return MeasureSketch("count" if counted else "", noun)
 
-    def _having(self) -> bool | None:
+    def _having(self) -> bool | None:  # noqa: PLR0911
         """Read "with more than 1000 flights", "with at least 3 different destinations": counted per group."""
         self.skip(lexicon.AUX, lexicon.REL, lexicon.FILL)
         self.take(lexicon.PREP, "with", "to", "by", "at", "from", "of")
@@ -255,7 +254,7 @@ class Quantities(Phrases):
         for cond in self._adjectives():
             self._hold(cond)
         noun = self._plain_noun()
-        if noun is None or not self._subjects() and not self.sketch.groups:
+        if noun is None or (not self._subjects() and not self.sketch.groups):
             return None
         counted = noun.of("table") or distinct or not self._is_quantity(noun)
         if not counted or any(

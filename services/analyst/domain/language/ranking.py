@@ -6,6 +6,7 @@ from services.analyst.domain.language import lexicon
 from services.analyst.domain.language.lexemes import ADJ, NOUN, NUM, ORDINAL, VALUE
 from services.analyst.domain.language.quantities import Quantities
 from services.analyst.domain.language.sketch import (
+    Cond,
     MeasureSketch,
     Noun,
     RankSketch,
@@ -25,7 +26,7 @@ class Ranking(Quantities):
         self.wanted = None
         return True
 
-    def _rank_words(self) -> RankSketch | None:
+    def _rank_words(self) -> RankSketch | None:  # noqa: PLR0911
         offset, count = 0, None
         if self.kind() == ORDINAL and self.kind(1) in {lexicon.SUP, ADJ}:
             lexeme = self.peek()
@@ -50,10 +51,10 @@ class Ranking(Quantities):
                 return RankSketch(descending, count, offset, measure)
             return RankSketch(descending, count, offset, common=True, busy=key in {"busy", "quiet"})
         if key in {"first", "last"}:
-            return self._by_time(descending, count, offset)
+            return self._by_time(count, offset, descending=descending)
         if words in {"top", "bottom", "leading", "best", "worst", "worst performing"}:
-            return self._top(descending, key, words, count, offset)
-        return self._by_most(descending, words, count, offset)
+            return self._top(key, words, count, offset, descending=descending)
+        return self._by_most(words, count, offset, descending=descending)
 
     def _ranked_noun(self) -> bool:
         """Read what is ranked, as a target; conditions may stand before it."""
@@ -72,7 +73,7 @@ class Ranking(Quantities):
         self.fill()
         return self._key()
 
-    def _top(self, descending: bool, key: str, words: str, count: int | None, offset: int) -> RankSketch | None:
+    def _top(self, key: str, words: str, count: int | None, offset: int, *, descending: bool) -> RankSketch | None:
         if words in {"best", "worst"} and self.kind() == lexicon.AGG:
             measure = self._measure()
             bad = measure is not None and _is_bad(measure.noun)
@@ -127,7 +128,7 @@ class Ranking(Quantities):
             for meaning in noun.of("column")
         )
 
-    def _by_time(self, descending: bool, count: int | None, offset: int) -> RankSketch | None:
+    def _by_time(self, count: int | None, offset: int, *, descending: bool) -> RankSketch | None:
         noun_ahead = self.kind() in {NOUN, lexicon.FILL, VALUE}
         if not noun_ahead or not self._ranked_noun():
             return None
@@ -136,7 +137,7 @@ class Ranking(Quantities):
             return RankSketch(descending, count, offset, measure)
         return RankSketch(descending, count, offset, adjective="latest" if descending else "earliest")
 
-    def _by_most(self, descending: bool, words: str, count: int | None, offset: int) -> RankSketch | None:
+    def _by_most(self, words: str, count: int | None, offset: int, *, descending: bool) -> RankSketch | None:
         """Read "most flights", "highest average delay", "most seats", "most miles"."""
         self.fill()
         if self.kind() == lexicon.AGG:

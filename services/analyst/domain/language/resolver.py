@@ -89,7 +89,7 @@ class Resolver(DateConditions):
         if len(meanings) != 1:
             raise Unresolved(f"rows of several tables, or none, point to {self.root}", weight=3)
         noun = Noun(spoken(meanings[0].table), meanings)
-        found = [self._none(NoneCond(noun, (replace(denied[0], negated=False), *dates)))]
+        found = [self._none(NoneCond(noun, (_affirmed(denied[0]), *dates)))]
         if said:
             sql, words = self._none(NoneCond(noun, (*said, *dates)))
             found.append((exp.Not(this=exp.paren(sql)), words.replace("there are no", "there are", 1)))
@@ -102,7 +102,7 @@ class Resolver(DateConditions):
         probe.condition(cond)
         return set(probe.used)
 
-    def condition(self, cond: Cond) -> tuple[exp.Expr, str]:
+    def condition(self, cond: Cond) -> tuple[exp.Expr, str]:  # noqa: C901, PLR0911
         """Return a condition's SQL and how it was read."""
         match cond:
             case ValueCond():
@@ -134,6 +134,7 @@ class Resolver(DateConditions):
                 return exp.paren(exp.or_(*(sql for sql, _ in pairs))), f"({' or '.join(words for _, words in pairs)})"
             case NoneCond():
                 return self._none(cond)
+        raise TypeError(f"no such condition: {type(cond).__name__}")
 
     def value_choices(self, cond: ValueCond) -> list[tuple[Choice, list[tuple[str, ...]]]]:
         """Return the columns that hold all values of a condition, with the values as each writes them."""
@@ -359,6 +360,10 @@ class Resolver(DateConditions):
 
 def _denied(cond: Cond) -> bool:
     return isinstance(cond, ValueCond | FlagCond | NumberCond) and cond.negated
+
+
+def _affirmed(cond: Cond) -> Cond:
+    return replace(cond, negated=False) if isinstance(cond, ValueCond | FlagCond | NumberCond) else cond
 
 
 def _one_column(cond: Cond, other: Cond) -> bool:

@@ -22,8 +22,14 @@ class Noun:
         return tuple(meaning for meaning in self.meanings if meaning.kind in kinds)
 
 
+class Cond:
+    """What rows must meet; one of the classes below."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class ValueCond:
+class ValueCond(Cond):
     """A column has one of these values; which column is open when *noun* is None. *role* is ``from``, ``to`` or another word before it."""
 
     values: tuple[tuple[Found, ...], ...]
@@ -34,7 +40,7 @@ class ValueCond:
 
 
 @dataclass(frozen=True, slots=True)
-class NumberCond:
+class NumberCond(Cond):
     """A column compares to a number; *op* is gt, ge, lt, le, eq, ne or between. A noun of None is found by the unit."""
 
     op: str
@@ -46,7 +52,7 @@ class NumberCond:
 
 
 @dataclass(frozen=True, slots=True)
-class DateCond:
+class DateCond(Cond):
     """A time lies in one of the periods; *cue* is a word before them that may name the column: "created", "shipped"."""
 
     periods: tuple[Period, ...]
@@ -57,7 +63,7 @@ class DateCond:
 
 
 @dataclass(frozen=True, slots=True)
-class WeekdayCond:
+class WeekdayCond(Cond):
     """A time lies on one of these ISO weekdays."""
 
     days: tuple[int, ...]
@@ -66,7 +72,7 @@ class WeekdayCond:
 
 
 @dataclass(frozen=True, slots=True)
-class FlagCond:
+class FlagCond(Cond):
     """A named filter or a boolean column holds."""
 
     noun: Noun
@@ -74,7 +80,7 @@ class FlagCond:
 
 
 @dataclass(frozen=True, slots=True)
-class NullCond:
+class NullCond(Cond):
     """A column has no value, or has one when negated."""
 
     noun: Noun
@@ -82,7 +88,7 @@ class NullCond:
 
 
 @dataclass(frozen=True, slots=True)
-class TextCond:
+class TextCond(Cond):
     """A text column starts with, ends with or contains something."""
 
     op: str
@@ -92,7 +98,7 @@ class TextCond:
 
 
 @dataclass(frozen=True, slots=True)
-class AverageCond:
+class AverageCond(Cond):
     """A column or a measure compares to its average."""
 
     op: str
@@ -100,7 +106,7 @@ class AverageCond:
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnCond:
+class ColumnCond(Cond):
     """A column compares to another."""
 
     op: str
@@ -109,34 +115,19 @@ class ColumnCond:
 
 
 @dataclass(frozen=True, slots=True)
-class NoneCond:
+class NoneCond(Cond):
     """There is no such row: "with no flights to Boston"."""
 
     noun: Noun
-    conds: tuple["Cond", ...] = ()
+    conds: tuple[Cond, ...] = ()
     role: str = ""  # from or to: "no flights to them"
 
 
 @dataclass(frozen=True, slots=True)
-class OrCond:
+class OrCond(Cond):
     """One of these holds."""
 
-    conds: tuple["Cond", ...]
-
-
-Cond = (
-    ValueCond
-    | NumberCond
-    | DateCond
-    | WeekdayCond
-    | FlagCond
-    | NullCond
-    | TextCond
-    | AverageCond
-    | ColumnCond
-    | NoneCond
-    | OrCond
-)
+    conds: tuple[Cond, ...]
 
 
 @dataclass(frozen=True, slots=True)

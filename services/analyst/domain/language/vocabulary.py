@@ -234,7 +234,7 @@ def _texts(model: SemanticModel) -> Iterator[str]:
 
 
 def _is_number(data_type: str) -> bool:
-    return data_type.split("(")[0].strip() in {
+    return data_type.split("(", maxsplit=1)[0].strip() in {
         "NUMBER",
         "INT",
         "INTEGER",

@@ -30,7 +30,10 @@ def readings() -> World:
         ("How many reservations were CANCELLED?", [(1,)]),
         ("How many bookings are not paid?", [(2,)]),
         ("Which hotel has the most bookings?", [("Grand Plaza", 10, 3)]),
-        ("average daily rate by hotel", [("Grand Plaza", 10, pytest.approx(520 / 6)), ("Old Mill", 12, 16), ("Sea View", 11, 50)]),
+        (
+            "average daily rate by hotel",
+            [("Grand Plaza", 10, pytest.approx(520 / 6)), ("Old Mill", 12, 16), ("Sea View", 11, 50)],
+        ),
         ("Which hotels have no bookings?", [("Web", 13)]),
         ("Which hotels did not get bookings from Agency?", [("Old Mill", 12), ("Sea View", 11), ("Web", 13)]),
         ("hotels with more than fifty rooms", [("Grand Plaza", 10, 120)]),
@@ -51,9 +54,23 @@ def test_question_is_answered_with_the_true_rows(world: World, question: str, ro
 @pytest.mark.parametrize(
     "paraphrases",
     [
-        ("How many bookings were cancelled?", "number of cancelled bookings", "Count the cancelled bookings.", "how many cancelled reservations are there"),
-        ("total price by hotel", "What is the total price for each hotel?", "show me the sum of price per hotel", "total price broken down by hotel"),
-        ("Which hotel has the most bookings?", "hotel with the highest number of bookings", "top 1 hotel by number of bookings"),
+        (
+            "How many bookings were cancelled?",
+            "number of cancelled bookings",
+            "Count the cancelled bookings.",
+            "how many cancelled reservations are there",
+        ),
+        (
+            "total price by hotel",
+            "What is the total price for each hotel?",
+            "show me the sum of price per hotel",
+            "total price broken down by hotel",
+        ),
+        (
+            "Which hotel has the most bookings?",
+            "hotel with the highest number of bookings",
+            "top 1 hotel by number of bookings",
+        ),
     ],
 )
 def test_paraphrases_get_the_same_rows(world: World, paraphrases: tuple[str, ...]) -> None:
@@ -128,7 +145,11 @@ def test_slip_of_the_finger_is_mended_and_said(world: World) -> None:
 
 
 def test_follow_up_refines_the_question_before(world: World) -> None:
-    assert world.rows("and by hotel?", ["How many bookings are there?"]) == [("Grand Plaza", 10, 3), ("Old Mill", 12, 2), ("Sea View", 11, 1)]
+    assert world.rows("and by hotel?", ["How many bookings are there?"]) == [
+        ("Grand Plaza", 10, 3),
+        ("Old Mill", 12, 2),
+        ("Sea View", 11, 1),
+    ]
     assert world.rows("only cancelled", ["How many bookings are there?"]) == [(1,)]
     assert world.rows("what about Sea View?", ["total price of Grand Plaza"]) == [(50,)]
 
@@ -167,7 +188,7 @@ def test_function_reads_like_a_reader(world: World) -> None:
 @pytest.mark.parametrize(
     "question",
     [
-        "bookings where channel is \"Web'; DROP TABLE bookings; --\"",
+        'bookings where channel is "Web\'; DROP TABLE bookings; --"',
         "How many bookings; DELETE FROM hotels",
         "\x00\ud800 ☃ \u202e bookings",
         "((((((((((((((((((((((((" * 20,
@@ -179,5 +200,3 @@ def test_hostile_question_neither_raises_nor_leaves_its_text_in_the_query(world:
     answer = world.read(question)
 
     assert isinstance(answer, Refusal) or "DROP" not in answer.sql.sql()
-
-

@@ -2,7 +2,16 @@
 
 import pytest
 
-from services.analyst.domain.semantic_model import Kind, Severity, VerifiedQuery, check_data, check_verified_queries, expand, parse, with_verified_query
+from services.analyst.domain.semantic_model import (
+    Kind,
+    Severity,
+    VerifiedQuery,
+    check_data,
+    check_verified_queries,
+    expand,
+    parse,
+    with_verified_query,
+)
 from services.analyst.domain.semantic_model.logical import NotExpandable
 from services.mesh.errors import InvalidInput
 from tests.support.analyst_worlds import HOTELS, hotels
@@ -49,7 +58,10 @@ module_custom_instructions: {sql_generation: round}
 
 
 def messages(text: str) -> str:
-    return " | ".join(f"{finding.severity} {finding.line}:{finding.column} {finding.path} {finding.message}" for finding in parse(text).findings)
+    return " | ".join(
+        f"{finding.severity} {finding.line}:{finding.column} {finding.path} {finding.message}"
+        for finding in parse(text).findings
+    )
 
 
 def test_legacy_dialect_is_read_with_measures_as_facts() -> None:
@@ -91,17 +103,27 @@ def test_unknown_key_is_a_warning_at_its_place() -> None:
         ("a: &a [*a]", "inside its own anchor"),
         ("a: *b", "no anchor"),
         ("- " * 50 + "x", "nested deeper"),
-        ("a: &x [1,1,1,1,1,1,1,1,1]\n" + "".join(f"b{n}: &x{n} [{','.join(['*x' + (str(n - 1) if n else '')] * 9)}]\n" for n in range(9)), "values, aliases"),
+        (
+            "a: &x [1,1,1,1,1,1,1,1,1]\n"
+            + "".join(f"b{n}: &x{n} [{','.join(['*x' + (str(n - 1) if n else '')] * 9)}]\n" for n in range(9)),
+            "values, aliases",
+        ),
         ("x" * (1 << 20) + "y", "bytes"),
         ("name: a\n---\nname: b", "one document"),
         ("name: a\ntables: 3", "a list is expected"),
         ("name: {}\ntables: []", "plain value"),
-        ("name: a\ntables:\n- name: t\n  base_table: {table: t}\n  dimensions: [{name: 'a b', expr: 'a +'}]", "does not parse"),
+        (
+            "name: a\ntables:\n- name: t\n  base_table: {table: t}\n  dimensions: [{name: 'a b', expr: 'a +'}]",
+            "does not parse",
+        ),
         ("name: a\nname: b\ntables: [{name: t, base_table: {table: t}}]", "given twice"),
         ("name: a\ntables: [{name: t, base_table: {table: t}}, {name: T, base_table: {table: t}}]", "defined twice"),
         ("name: a\ntables: [{name: t, base_table: {table: t}, metrics: [{name: m, expr: '1'}]}]", "must aggregate"),
         ("name: a\ntables: [{name: t}]", "base_table is missing"),
-        ("name: a\ntables: [{name: t, base_table: {table: t}}]\nrelationships: [{name: r, left_table: t, right_table: u, relationship_columns: [{left_column: a, right_column: b}]}]", "no table"),
+        (
+            "name: a\ntables: [{name: t, base_table: {table: t}}]\nrelationships: [{name: r, left_table: t, right_table: u, relationship_columns: [{left_column: a, right_column: b}]}]",
+            "no table",
+        ),
     ],
 )
 def test_odd_text_is_a_finding_and_never_an_exception(text: str, part: str) -> None:
@@ -109,7 +131,9 @@ def test_odd_text_is_a_finding_and_never_an_exception(text: str, part: str) -> N
 
 
 def test_verified_query_is_added_and_every_other_byte_stays() -> None:
-    query = VerifiedQuery("by status", "Orders: by status?", "SELECT status,\n  COUNT(*)\nFROM orders\nGROUP BY status", 1, "ann")
+    query = VerifiedQuery(
+        "by status", "Orders: by status?", "SELECT status,\n  COUNT(*)\nFROM orders\nGROUP BY status", 1, "ann"
+    )
 
     text = with_verified_query(LEGACY, query)
 
@@ -121,7 +145,10 @@ def test_verified_query_is_added_and_every_other_byte_stays() -> None:
     assert text.rstrip().endswith("# the end")
 
 
-@pytest.mark.parametrize("text", [VIEW, VIEW + "verified_queries: []\n", '{"name": "a", "tables": [{"name": "t", "base_table": {"table": "t"}}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [VIEW, VIEW + "verified_queries: []\n", '{"name": "a", "tables": [{"name": "t", "base_table": {"table": "t"}}]}'],
+)
 def test_first_verified_query_is_added_to_any_form_of_text(text: str) -> None:
     query = VerifiedQuery("one", "How many?", "SELECT 1 AS one")
 
@@ -141,12 +168,14 @@ def test_verified_sql_reads_logical_tables_under_both_names() -> None:
     assert model is not None
 
     for name in ("orders", "__orders"):
-        sql = expand(model, f"SELECT amount FROM {name} AS o").sql(dialect="snowflake")
+        sql = expand(model, f"SELECT amount FROM {name} AS o").sql(dialect="snowflake")  # noqa: S608
         assert "FROM db.s.ORDERS" in sql
         assert "FROM __orders AS o" in sql
 
 
-@pytest.mark.parametrize("sql", ["SELECT FROM WHERE", "DELETE FROM orders", "SELECT * FROM elsewhere", "SELECT * FROM other.s.ORDERS"])
+@pytest.mark.parametrize(
+    "sql", ["SELECT FROM WHERE", "DELETE FROM orders", "SELECT * FROM elsewhere", "SELECT * FROM other.s.ORDERS"]
+)
 def test_verified_sql_that_is_no_query_over_the_model_is_refused(sql: str) -> None:
     model = parse(LEGACY).model
     assert model is not None
@@ -160,7 +189,10 @@ def test_key_that_repeats_in_the_data_is_found_at_key_and_join() -> None:
 
     findings = check_data(world.model, Observed(world.model, world.database))
 
-    assert {finding.path for finding in findings if "repeat" in finding.message} == {"tables[4].primary_key", "relationships[3]"}
+    assert {finding.path for finding in findings if "repeat" in finding.message} == {
+        "tables[4].primary_key",
+        "relationships[3]",
+    }
 
 
 def test_verified_query_that_does_not_run_is_found() -> None:
