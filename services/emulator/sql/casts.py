@@ -5,6 +5,7 @@ from collections.abc import Callable
 from services.emulator import errors
 from services.emulator.sql import types as t
 from services.emulator.sql.compiler import Compiler
+from services.emulator.sql.runtime.semi import floats, integers
 from services.emulator.sql.scope import Expr, quoted
 from services.emulator.sql.types import SqlType
 
@@ -348,6 +349,9 @@ def _variant_object(c: Compiler, value: Expr, to: SqlType, attempt: bool) -> str
 @_rule("VARIANT", "VECTOR")
 @_rule("ARRAY", "VECTOR")
 def _json_vector(c: Compiler, value: Expr, to: SqlType, attempt: bool) -> str:
+    if isinstance(value.constant, str):
+        convert = floats if to.element == "FLOAT" else integers
+        return f"CAST({convert(value.constant, to.dimension)} AS {to.physical})"
     lists = "sf_floats" if to.element == "FLOAT" else "sf_integers"
     return f"CAST({lists}({value.sql}, {to.dimension}) AS {to.physical})"
 

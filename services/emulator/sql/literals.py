@@ -31,6 +31,43 @@ def _literal(c: Compiler, node: exp.Literal, scope: Scope) -> Expr:
     return text_literal(str(node.this)) if node.is_string else number_literal(str(node.this))
 
 
+@handles(exp.Star)
+def _star(c: Compiler, node: exp.Star, scope: Scope) -> Expr:
+    """``COUNT(*)``: functions that do not take it refuse it by its type."""
+    return Expr("*", t.SqlType("STAR"), nullable=False)
+
+
+@handles(exp.Interval)
+def _interval(c: Compiler, node: exp.Interval, scope: Scope) -> Expr:
+    text = f"{node.this.name} {node.args['unit'].name if node.args.get('unit') else ''}"
+    months, days, seconds = interval_parts(text)
+    sql = f"(to_months({months}) + to_days({days}) + to_microseconds({round(seconds * 1_000_000)}))"
+    return Expr(sql, t.SqlType("INTERVAL"), nullable=False, constant=("interval", bool(seconds)))
+
+
+_UNITS = {
+    "year": (12, 0, 0), "quarter": (3, 0, 0), "month": (1, 0, 0), "week": (0, 7, 0), "day": (0, 1, 0), "hour": (0, 0, 3600), "minute": (0, 0, 60), "second": (0, 0, 1),
+    "millisecond": (0, 0, 0.001), "microsecond": (0, 0, 0.000001), "y": (12, 0, 0), "yy": (12, 0, 0), "q": (3, 0, 0), "mm": (1, 0, 0), "mon": (1, 0, 0), "w": (0, 7, 0),
+    "d": (0, 1, 0), "h": (0, 0, 3600), "hh": (0, 0, 3600), "m": (0, 0, 60), "mi": (0, 0, 60), "min": (0, 0, 60), "s": (0, 0, 1), "sec": (0, 0, 1), "ms": (0, 0, 0.001), "us": (0, 0, 0.000001),
+}  # fmt: skip
+
+
+def interval_parts(text: str) -> tuple[int, int, float]:
+    """Return months, days and seconds of an interval such as ``1 year, 3 days``."""
+    months, days, seconds = 0, 0, 0.0
+    for number, unit in re.findall(r"([+-]?\d+)\s*([A-Za-z]*)", text):
+        word = unit.lower() or "second"
+        size = _UNITS.get(word) or _UNITS.get(word.rstrip("s"))
+        if size is None:
+            raise errors.compilation(1003, "42000", f"syntax error: invalid interval '{text.strip()}'")
+        months, days, seconds = (
+            months + int(number) * int(size[0]),
+            days + int(number) * int(size[1]),
+            seconds + int(number) * size[2],
+        )
+    return months, days, seconds
+
+
 @handles(exp.RawString, exp.National)
 def _raw(c: Compiler, node: exp.RawString, scope: Scope) -> Expr:
     return text_literal(str(node.this))

@@ -4,7 +4,9 @@ from typing import Any
 
 import duckdb
 
-from services.emulator.sql.runtime import conversions, semi, texts, times
+from services.emulator.cortex.completion import completed
+from services.emulator.cortex.embedding import embedded
+from services.emulator.sql.runtime import arrays, conversions, regexps, semi, texts, times
 
 _MACROS = (
     "sf_raise(code, state, message) AS error('SF[' || code || '|' || state || '|' || message || ']')",
@@ -24,9 +26,11 @@ _MACROS = (
 def install(connection: duckdb.DuckDBPyConnection) -> None:
     """Give *connection*'s database all functions; cursors of it share them."""
     connection.execute("SET TimeZone = 'UTC'")
-    for family in (conversions, semi, texts, times):
+    for family in (arrays, conversions, regexps, semi, texts, times):
         for name, (function, arguments, result) in family.FUNCTIONS.items():
             _add(connection, name, function, arguments, result)
+    _add(connection, "sf_embed", lambda text, size: list(embedded(text, size)), ["VARCHAR", "INTEGER"], "FLOAT[]")
+    _add(connection, "sf_complete", completed, ["VARCHAR", "VARCHAR"], "VARCHAR")
     for macro in _MACROS:
         connection.execute(f"CREATE OR REPLACE MACRO {macro}")
 

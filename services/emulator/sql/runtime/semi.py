@@ -102,11 +102,27 @@ def _elements(text: str, dimension: int, kinds: tuple[type, ...]) -> list[Any]:
     return values
 
 
+def get(text: str, key: str) -> str | None:
+    """Return one element by an index or key given as JSON."""
+    value, wanted = json.loads(text), json.loads(key)
+    if isinstance(value, dict) and isinstance(wanted, str):
+        return dumps(value[wanted]) if wanted in value else None
+    if isinstance(value, list) and isinstance(wanted, (int, float)) and 0 <= wanted < len(value):
+        return dumps(value[int(wanted)])
+    return None
+
+
+def in_order(text: str) -> str:
+    return dumps(json.loads(text))
+
+
 FUNCTIONS: dict[str, tuple[Any, list[str] | None, str]] = {
     "sf_parse_json": (parse, ["VARCHAR", "BOOLEAN"], "VARCHAR"),
     "sf_scalar": (scalar, ["VARCHAR", "VARCHAR", "BOOLEAN"], "VARCHAR"),
     "sf_as_array": (as_array, ["VARCHAR"], "VARCHAR"),
     "sf_as_object": (as_object, ["VARCHAR", "BOOLEAN"], "VARCHAR"),
     "sf_floats": (floats, ["VARCHAR", "INTEGER"], "DOUBLE[]"),
+    "sf_get": (get, ["VARCHAR", "VARCHAR"], "VARCHAR"),
+    "sf_sorted": (in_order, ["VARCHAR"], "VARCHAR"),
     "sf_integers": (integers, ["VARCHAR", "INTEGER"], "INTEGER[]"),
 }
