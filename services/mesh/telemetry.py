@@ -18,7 +18,7 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Histogram, Meter
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -118,7 +118,12 @@ class Telemetry:
         readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False, registry=self._registry)]
         if settings.otlp_endpoint or settings.otlp_metrics_endpoint:
             readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
-        self._meters = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
+        self._meters = MeterProvider(
+            readers,
+            resource=resource,
+            exemplar_filter=AlwaysOffExemplarFilter(),  # Prometheus' text has none, and looking for them costs each record
+            shutdown_on_exit=False,
+        )
         self.tracer: Tracer = self._tracers.get_tracer("memorybox")
         self.meter: Meter = self._meters.get_meter("memorybox")
 
