@@ -1,6 +1,8 @@
 """The analyst as a product: a mesh of processes, data and models from the command line, questions over HTTP."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,24 @@ def test_calls_reach_the_audit_log_and_an_erased_person_leaves_nothing(mesh: Mes
     counts = {item["service"]: item["counts"] for item in done["response"]["services"]}
     assert counts["analyst"]["semantic_models"] == "1"
     assert mesh.call("GET", "/v1/semanticModels/mine", user="zacharias")[0] == 404
+
+
+def test_killed_analyst_serves_again_and_keeps_what_it_acknowledged(mesh: Mesh, up: Up, staff: Path) -> None:
+    (staff / "lasting.csv").write_text("name,base\nann,JFK\n")
+    loaded = mesh.command("data", "load", str(staff / "lasting.csv"))
+    status, _ = mesh.call("PUT", "/v1/semanticModels/lasting", {"yaml": STAFF_YAML.replace("STAFF", "lasting")})
+    killed = up.service("analyst")
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+
+    def answered() -> list[Any]:
+        body = {"statement": "SELECT name FROM lasting", "semanticModel": "lasting"}
+        code, answer = mesh.call("POST", "/v1/analyst:execute", body)
+        return [event["result"]["rows"] for event in answer if "result" in event] if code == 200 else []
+
+    wait_until(answered, 30, "the analyst answers again")
+    assert (loaded.returncode, status) == (0, 200)
+    assert answered() == [[["ann"]]]
 
 
 @pytest.mark.slow
