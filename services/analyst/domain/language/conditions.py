@@ -345,18 +345,20 @@ class Conditions(Cursor):
 
     def null(self) -> Cond | None:
         """Read "without a tail number" and "missing tail number", where a missing value can be told from zero."""
-        negated = False
+        negated, said = False, self.kind() == lexicon.NULL
         if lexeme := self.take(lexicon.NULL):
             negated = lexeme.key == "known"
         elif not self.take(lexicon.NO):
             return None
         self.fill()
         if inner := self.take(lexicon.NULL):  # "without a known tail number"
-            negated = negated != (inner.key == "null")
+            negated, said = negated != (inner.key == "null"), True
         noun = self.noun()
         if noun is None or any(meaning.cost < 1 for meaning in noun.of("table")):
             return None
         columns = noun.of("column")
         if not columns or any(self.schema.is_flag(meaning.table, meaning.name) for meaning in columns):
             return None
+        if not said and self._may_be_number(noun):
+            return None  # no delay is zero as well as unknown
         return NullCond(Noun(noun.text, columns), negated)

@@ -241,7 +241,7 @@ class Grammar(Ranking):
             return True
         if self.sketch.targets and not any(meaning.cost < 1 for meaning in noun.of("table")):
             noun = self.owned(noun, self.sketch.targets[0]) or noun
-        noun = replace(noun, role=prep.key if prep and prep.key in {"from", "to"} else "")
+        noun = replace(noun, role=prep.key if prep else "")
         if each:
             self.sketch.groups.append(Group(noun, each=True))
         else:

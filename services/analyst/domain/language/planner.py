@@ -204,6 +204,7 @@ class Planner(Planning):
         self._refuse_average_of_totals(measures)
         read = [self.measure(measure) for measure in measures]
         if ranked is not None and ranked not in measures:
+            self._refuse_open_average(ranked)
             read.append(self.measure(ranked))
         by = (
             read[measures.index(ranked)]
@@ -236,6 +237,14 @@ class Planner(Planning):
         if len(things) == 1 and sketch.ask in {"", "list", "what", "compare"}:
             sketch.measures.append(MeasureSketch("count", things[0]))
             sketch.targets.remove(things[0])
+
+    def _refuse_open_average(self, ranked: MeasureSketch) -> None:
+        """Raise on "the carrier with the highest delay": the highest average, or the highest single one."""
+        ref = self.measures.row_column(ranked)
+        if ref is not None and self.schema.aggregation(ref.table, self.resolver.entry(ref)) not in {"", "sum"}:
+            title, text = self.resolver.title(ref), ranked.noun.text if ranked.noun else ""
+            reason = f"say whether the highest or lowest average {title} is meant, or that of a single row"
+            raise Unresolved(reason, weight=6, options=(f"average {title}",), noun=text)
 
     def _refuse_average_of_totals(self, measures: list[MeasureSketch]) -> None:
         """Raise on "average revenue per month": of rows, or of the months' totals."""

@@ -63,7 +63,7 @@ class Planning:
         """Part the targets into what to group by, what to add up, and words that only name the rows."""
         targets: list[Noun] = []
         sketch = self.sketch
-        grouping = sketch.ask in _LISTING_ASKS
+        ranked = bool(sketch.rank or sketch.havings) and sketch.ask in _LISTING_ASKS
         for target in sketch.targets:
             if (
                 any(meaning.table == self.root and meaning.cost < 1 for meaning in target.of("table"))
@@ -76,7 +76,7 @@ class Planning:
             fact = ref is not None and self.resolver.entry(ref).kind.value == "fact" and self.resolver.is_number(ref)
             if metric is not None or fact:
                 measures.append(MeasureSketch("", target))
-            elif grouping and (sketch.rank or sketch.havings or sketch.ask != "what" or target.plural):
+            elif ranked or (sketch.ask in {"list", "which", "who", "compare"} and not target.role):
                 targets.append(target)
             else:
                 self.mentioned.append(target)

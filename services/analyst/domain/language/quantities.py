@@ -222,6 +222,8 @@ class Quantities(Phrases):
         self.take(lexicon.SUP, "desc")
         if self.kind() == lexicon.AGG:
             return self._measure()
+        if self.kind() == lexicon.SHARE:
+            return self.sketch.measures.pop() if self._share() else None
         noun = self._plain_noun()
         if noun is None or self.kind() == lexicon.CMP:
             return None

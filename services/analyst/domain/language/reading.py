@@ -42,8 +42,8 @@ class Reading:
     notes: tuple[str, ...] = ()
 
     def key(self) -> str:
-        """Return what two readings have in common when they are one."""
-        return self.plan.query.sql(dialect="duckdb")
+        """Return how it is said: readings that are said alike are one."""
+        return self.plan.sentence()
 
 
 class Readings:

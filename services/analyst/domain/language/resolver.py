@@ -50,6 +50,9 @@ class Resolver(DateConditions):
         """Return the SQL of conditions that must all hold, and their words."""
         absent = self._about_others(conds)
         pairs = [self.condition(cond) for cond in conds if cond not in absent] + self._absence(absent)
+        dates = [cond.negated for cond in conds if isinstance(cond, DateCond)]
+        if len(set(dates)) > 1:
+            raise Unresolved("dates are both asked for and denied; ask for one of them", weight=7)
         equalities = [sql.this.sql() for sql, _ in pairs if isinstance(sql, exp.EQ | exp.In)]
         if len(equalities) != len(set(equalities)):
             raise Unresolved("two conditions on one column exclude each other; join their values by or", weight=5)
