@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 import grpc
+from google.protobuf import duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
@@ -27,6 +28,7 @@ from services.gateway.transcoder.options import Options
 log = logging.getLogger(__name__)
 
 STATUS_DETAILS = "grpc-status-details-bin"
+RETRY_S = 1  # by then a channel that was replaced is there again
 
 # Texts of grpc-core about a connection; they name addresses. A service's own text reads otherwise.
 _CORE_UNAVAILABLE = re.compile(
@@ -137,4 +139,5 @@ def only_call_cancelled(call: Any) -> bool:
 def unusable(error: grpc.aio.BaseError) -> HttpError:
     """Return the answer for a channel that cannot take calls, such as a closed one."""
     log.warning("call failed before it began: %s", error)
-    return refusal(UNAVAILABLE, "the service is unavailable")
+    advice = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=RETRY_S))
+    return refusal(UNAVAILABLE, "the service is unavailable", reason="UPSTREAM_UNUSABLE", details=[advice])

@@ -509,4 +509,8 @@ async def test_a_closed_channel_is_unavailable(transcoder: Transcoder, shop: Sho
     closed = grpc.aio.insecure_channel("127.0.0.1:1")
     await closed.close()
     async with running(transcoder, {"Get": shop.get}, channel=closed) as gateway:
-        assert await gateway.json("GET", "/things/a") == (503, {"code": 14, "message": "the service is unavailable"})
+        status, body = await gateway.json("GET", "/things/a")
+
+    assert (status, body["code"], body["message"]) == (503, 14, "the service is unavailable")
+    assert body["details"][0]["reason"] == "UPSTREAM_UNUSABLE"
+    assert body["details"][1]["retryDelay"] == "1s"
