@@ -40,7 +40,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 MEMORY = {
     "memoryId": "01JQ8Z6T5V3W4X2Y1Z0ABCDEFG",
-    "content": "The tea house in Uji closes at five, and on Thursdays it does not open at all. Ask for the gyokuro of the second harvest. " * 2,
+    "content": "The tea house in Uji closes at five, and on Thursdays it does not open at all. Ask for the gyokuro of the second harvest. "
+    * 2,
     "contentType": "text/plain",
     "ownerUser": "ann@example.org",
     "bucket": "travel",
@@ -173,10 +174,8 @@ class Caller(asyncio.Protocol):
             raise RuntimeError(self._buffer[:500])
         lower = head.lower()
         at = lower.find(b"content-length:")
-        if at >= 0:
-            whole = len(body) >= int(lower[at + 15 :].partition(b"\r\n")[0])
-        else:
-            whole = body.endswith(b"0\r\n\r\n")
+        length = int(lower[at + 15 :].partition(b"\r\n")[0]) if at >= 0 else None
+        whole = body.endswith(b"0\r\n\r\n") if length is None else len(body) >= length
         if whole:
             self._buffer = b""
             self._took.append(time.monotonic() - self._began)
@@ -206,7 +205,10 @@ def answer_orders() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         took = sorted(uvloop.run(call(order["port"], SCENARIOS[order["scenario"]], order["callers"], order["seconds"])))
-        print(json.dumps({"count": len(took), "p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100]}), flush=True)
+        print(
+            json.dumps({"count": len(took), "p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100]}),
+            flush=True,
+        )
 
 
 def cpu_s(pids: Sequence[int]) -> float:
@@ -237,7 +239,7 @@ class Bench:
         """Measure with so many callers, so long a round."""
         self._callers = callers
         self._seconds = seconds
-        self._orders = subprocess.Popen(
+        self._orders = subprocess.Popen(  # noqa: S603 ourselves
             [sys.executable, __file__, "--role", "callers"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
@@ -266,7 +268,7 @@ async def started(words: Sequence[str], port: int, environ: Mapping[str, str]) -
     """Run a process that listens on *port*; gives its id."""
     with TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with log.open("wb") as out:  # noqa: ASYNC230 a file made once
+        with log.open("wb") as out:
             child = await asyncio.create_subprocess_exec(*words, stdout=out, stderr=out, env={**os.environ, **environ})
         try:
             await until_listening(port, lambda: child.returncode is not None, log)
@@ -339,7 +341,10 @@ async def _turns(
 
 def table(rounds: Mapping[str, Mapping[str, Sequence[Round]]]) -> str:
     """Return the medians as Markdown."""
-    lines = ["| request | gateway | CPU µs a request | a second per core | of Envoy | p50 ms | p99 ms |", "|---|---|---:|---:|---:|---:|---:|"]
+    lines = [
+        "| request | gateway | CPU µs a request | a second per core | of Envoy | p50 ms | p99 ms |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
     for name, gateways in rounds.items():
         base = gateways.get(ENVOY, ())
         for gateway, own in gateways.items():
@@ -348,7 +353,9 @@ def table(rounds: Mapping[str, Mapping[str, Sequence[Round]]]) -> str:
             ratio = f"{statistics.median(pairs):.2f}" if pairs else ""
             p50 = statistics.median(one.p50_s for one in own) * 1000
             p99 = statistics.median(one.p99_s for one in own) * 1000
-            lines.append(f"| {name} | {gateway} | {cost * 1e6:.0f} | {1 / cost:.0f} | {ratio} | {p50:.1f} | {p99:.1f} |")
+            lines.append(
+                f"| {name} | {gateway} | {cost * 1e6:.0f} | {1 / cost:.0f} | {ratio} | {p50:.1f} | {p99:.1f} |"
+            )
     return "\n".join(lines)
 
 
