@@ -40,6 +40,7 @@ class Listings:
         where, said = self._resolver.conditions(sketch.conds)
         if entity is None:
             self._refuse_denial(items)
+            self._refuse_open_rank(items)
         rank = sketch.rank
         by = self._ranked_by(rank) if rank else None
         if entity is None and rank is not None and not rank.every and by is not None:
@@ -52,6 +53,20 @@ class Listings:
             items.append(self._planner.groups.column(by))
             where += keys_known(items[-1]) if not rank.every else []
         return self._query(items, where, said, by, distinct=distinct)
+
+    def _refuse_open_rank(self, items: list[Item]) -> None:
+        """Raise on "which industry has the highest revenue": of a single row, or of the industry's rows together."""
+        rank = self._planner.sketch.rank
+        if rank is None or rank.every or rank.measure is None or rank.measure.noun is None:
+            return
+        root = self._planner.root
+        known = {self._schema.label(root), *self._schema.key(root)}
+        if not any(ref.column in known and not ref.steps for item in items for ref in item.refs):
+            text = rank.measure.noun.text
+            options = (f"total {text}", f"average {text}")
+            raise Unresolved(
+                f"say whether the total, the average or a single {text} is meant", weight=6, options=options, noun=text
+            )
 
     def _refuse_denial(self, items: list[Item]) -> None:
         """Raise when rows would be denied though things are asked for: the rows of a thing differ."""
@@ -162,6 +177,10 @@ class Listings:
         """Return the one column that an adjective such as "oldest" ranks by."""
         stems = set(lexicon.ADJECTIVES[adjective][0].split())
         root = self._planner.root
+        for target in self._planner.sketch.targets:
+            tables = {meaning.table for meaning in target.of("table") if meaning.cost < 1}
+            if tables and root not in tables:
+                raise Unresolved(f"{adjective} is said of {target.text}, not of {root}", weight=2)
         if adjective in {"latest", "earliest"}:
             return self._resolver.time()
         choices = []

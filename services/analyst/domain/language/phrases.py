@@ -93,6 +93,15 @@ class Phrases(Conditions):
             self.kind() == NOUN and self.kind(1) == lexicon.TEXT
         )
 
+    def _is_counted(self, noun: Noun) -> bool:
+        """Tell whether a name is of a thing, and not of a number that is called the same."""
+        things = [meaning.cost for meaning in noun.of("table") if meaning.cost < 1]
+        numbers = [meaning.cost for meaning in noun.of("metric")]
+        for meaning in noun.of("column"):
+            if self.schema.column(meaning.table, meaning.name).kind.value == "fact":
+                numbers.append(meaning.cost)
+        return bool(things) and not (numbers and min(numbers) <= min(things))
+
     def _hold(self, cond: Cond) -> None:
         shared = any(measure.share == "part" for measure in self.sketch.measures)
         (self.sketch.parts if shared and self.predicate else self.sketch.conds).append(cond)

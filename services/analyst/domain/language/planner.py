@@ -169,7 +169,11 @@ class Planner(Planning):
         targets = self.sketch.targets
         if self.sketch.rank or self._is_pinned() or not targets:
             return False
-        nouns = [target for target in targets if not any(meaning.table == self.root for meaning in target.of("table"))]
+        nouns = [
+            target
+            for target in targets
+            if not any(meaning.table == self.root and meaning.cost < 1 for meaning in target.of("table"))
+        ]
         if not nouns:
             return False
         for noun in nouns:

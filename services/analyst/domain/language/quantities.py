@@ -123,7 +123,7 @@ class Quantities(Phrases):
         noun = self._plain_noun()
         if noun is None:
             return None
-        counted = any(meaning.cost < 1 for meaning in noun.of("table"))
+        counted = self._is_counted(noun)
         if not inner and not counted and not (grain and noun.of("metric")):
             return None
         measure = MeasureSketch(inner.key if inner else "count", noun, distinct, outer=outer)
@@ -159,13 +159,7 @@ class Quantities(Phrases):
         if noun is None:
             return None
         func = (
-            agg.key
-            if agg and agg.key == "count"
-            else "count"
-            if any(m.cost < 1 for m in noun.of("table"))
-            else ""
-            if not agg
-            else "sum"
+            agg.key if agg and agg.key == "count" else "count" if self._is_counted(noun) else "" if not agg else "sum"
         )
         self.sketch.measures.append(MeasureSketch("count" if distinct else func, noun, distinct, share="part"))
         if self.sketch.ask == "count":
@@ -213,7 +207,7 @@ class Quantities(Phrases):
         noun = self.attempt(self._plain_noun)
         if noun is None:
             return True if self.kind() in {lexicon.FILL, VALUE, PERIOD} else None
-        counted = any(meaning.cost < 1 for meaning in noun.of("table"))
+        counted = self._is_counted(noun)
         self.sketch.measures.append(MeasureSketch("count" if counted else "", noun))
         return True
 
@@ -227,7 +221,7 @@ class Quantities(Phrases):
         noun = self._plain_noun()
         if noun is None or self.kind() == lexicon.CMP:
             return None
-        counted = any(meaning.cost < 1 for meaning in noun.of("table")) and not noun.of("metric")
+        counted = self._is_counted(noun)
         return MeasureSketch("count" if counted else "", noun)
 
     def _having(self) -> bool | None:  # noqa: PLR0911

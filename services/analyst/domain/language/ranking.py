@@ -153,7 +153,7 @@ class Ranking(Quantities):
             unit = self.unit()
             return RankSketch(descending, count, offset, MeasureSketch("sum", unit=unit)) if unit else None
         plain = words.removeprefix("the ")
-        if any(meaning.cost < 1 for meaning in noun.of("table")) or not self._measures(noun):
+        if self._is_counted(noun) or not self._measures(noun):
             if "number" in plain or "count" in plain or "amount" in plain or plain in {"most", "least", "fewest"}:
                 return RankSketch(descending, count, offset, MeasureSketch("count", noun, distinct))
             return None

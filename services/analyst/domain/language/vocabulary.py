@@ -12,6 +12,9 @@ from services.analyst.domain.semantic_model.model import Column, Filter, Kind, L
 _TYPE_WORDS = words("dim fact tbl table stg vw view raw dimension denormalized")
 _GENERIC = words("id name code key number title label identifier")  # "carrier code" is what "carrier" stands for
 _AGGREGATES = words("total average number count sum avg mean minimum maximum median")
+_UNIT_TAILS = words(
+    "km2 sqkm usd eur gbp pct percent kg km cm mm mi min sec hr hrs mph kwh minute hour mile"
+)  # "area" of "area km2"
 _TIMES = words("date time timestamp datetime at on day")  # "created" stands for "created date"
 _SKIPPED_VALUES = words("y n yes no true false t f 0 1 none null na other unknown")
 _MAX_WORDS = 7  # of a value that is looked up by its first words
@@ -111,7 +114,7 @@ class Vocabulary:
         for stems in (own, *(phrase(synonym) for synonym in table.synonyms)):
             self._put(stems, "table", table.name, "", 0.0)
         if len(own) > 1:
-            self._put(own[-1:], "table", table.name, "", 1.0)
+            self._put(own[-1:], "table", table.name, "", 0.7 + 0.5 * len(own))
         for column in table.columns:
             if not column.private:
                 self._column(table, column, own, known)
@@ -137,6 +140,8 @@ class Vocabulary:
         if len(stems) > 1 and stems[-1] not in _AGGREGATES:
             for missing in range(1, len(stems)):
                 self._put(stems[missing:], kind, table.name, column.name, 1.0 + 0.5 * missing)
+            if stems[-1] in _UNIT_TAILS:
+                self._put(stems[:-1], kind, table.name, column.name, 0.5)
             if stems[-1] in _GENERIC or (column.kind is Kind.TIME and stems[-1] in _TIMES):
                 self._put(stems[:-1], kind, table.name, column.name, 1.5)
 
