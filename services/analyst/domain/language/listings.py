@@ -11,8 +11,7 @@ from services.analyst.domain.language.planner import Planner
 from services.analyst.domain.language.planning import keys_known, ordered
 from services.analyst.domain.language.schema import Ref
 from services.analyst.domain.language.scope import Unresolved
-from services.analyst.domain.language.sketch import MeasureSketch, Noun, NullCond, RankSketch, ValueCond
-from services.analyst.domain.language.vocabulary import Meaning
+from services.analyst.domain.language.sketch import MeasureSketch, Noun, NullCond, RankSketch
 from services.analyst.domain.language.words import name_words
 from services.analyst.domain.semantic_model.logical import identifier
 
@@ -191,12 +190,7 @@ class Listings:
                 if (adjective == "youngest" and "birth" in words) or (adjective == "oldest" and "age" in words):
                     raise Unresolved(f"{adjective} is not read for {column.name}; say highest or lowest", weight=5)
                 choices.append(Choice(Ref((), root, column.name), 0.0 if stems & set(words) else 0.2))
-        return self._resolver.one(choices, adjective, f"nothing in {root} says what {adjective} means")
-
-
-def is_value(noun: Noun, cond: ValueCond) -> bool:
-    """Tell whether a noun is the column of a value condition."""
-    return cond.noun is not None and bool(set(cond.noun.meanings) & set(noun.meanings))
-
-
-__all__ = ["Listings", "Meaning"]
+        try:
+            return self._resolver.one(choices, adjective, f"nothing in {root} says what {adjective} means")
+        except Unresolved as error:
+            raise Unresolved(f"{error.reason}; say by which", weight=error.weight) from None

@@ -97,9 +97,7 @@ class Phrases(Conditions):
         """Tell whether a name is of a thing, and not of a number that is called the same."""
         things = [meaning.cost for meaning in noun.of("table") if meaning.cost < 1]
         numbers = [meaning.cost for meaning in noun.of("metric")]
-        for meaning in noun.of("column"):
-            if self.schema.column(meaning.table, meaning.name).kind.value == "fact":
-                numbers.append(meaning.cost)
+        numbers += [m.cost for m in noun.of("column") if self.schema.column(m.table, m.name).kind.value == "fact"]
         return bool(things) and not (numbers and min(numbers) <= min(things))
 
     def _hold(self, cond: Cond) -> None:
