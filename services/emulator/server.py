@@ -9,6 +9,7 @@ from services.emulator.engine.account import Account
 from services.emulator.protocol import login, query
 from services.emulator.protocol.credentials import Credentials
 from services.emulator.protocol.keys import ACCOUNT, CREDENTIALS, WORKERS
+from services.emulator.rest import control, cortex, statements
 
 LARGEST_BODY = 256 * 1024 * 1024
 THREADS = 96  # statements at once; those beyond wait in a queue
@@ -16,12 +17,14 @@ THREADS = 96  # statements at once; those beyond wait in a queue
 
 def application(account: Account, credentials: Credentials) -> web.Application:
     """Return the server of *account*; the account is closed with it."""
-    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[query.unpacked])
+    app = web.Application(client_max_size=LARGEST_BODY)
     app[ACCOUNT] = account
     app[CREDENTIALS] = credentials
     app[WORKERS] = ThreadPoolExecutor(THREADS, "emulator")
     app.add_routes(login.routes())
     app.add_routes(query.routes())
+    for family in (cortex, statements, control):
+        app.add_routes(family.routes())
     app.on_cleanup.append(_close)
     return app
 

@@ -38,6 +38,6 @@ def model() -> Any:
 def embedded(text: str, size: int) -> tuple[float, ...]:
     """Return *text* as a unit vector of *size* numbers."""
     vector = np.zeros(size, np.float32)
-    found = np.asarray(model().embed(text).vector, np.float32)
+    found = np.asarray(model().embed(text).values, np.float32)
     vector[: len(found)] = found[:size]
     return tuple(float(item) for item in vector)

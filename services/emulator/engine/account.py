@@ -26,6 +26,7 @@ class Account:
         body = self.store.saved()
         self.catalog: Catalog = persistence.loaded(body) if body else founded(user.upper(), password)
         self.history = History()
+        self.store.provide("sf_next", self._next, ["VARCHAR", "DOUBLE"], "BIGINT")
         self.locks = Locks()
         self.watchdog = Watchdog()
         self.faults = Faults()
@@ -59,6 +60,17 @@ class Account:
         with self._guard:
             self._sessions.pop(session.session_id, None)
         session.end()
+
+    def _next(self, name: str, _salt: float) -> int:
+        """Return the next number of the sequence *name*; the salt keeps the engine from asking once for all rows."""
+        with self.catalog.lock:
+            thing = self.catalog.account_things.get(("IDENTITY", name))
+            if thing is None:
+                database, schema, plain = name.split(".")
+                thing = self.catalog.schema(database, schema).things["SEQUENCE", plain]
+            value = int(thing.facts["next"])
+            thing.facts["next"] = value + int(thing.facts["increment"])
+        return value
 
     def save(self) -> None:
         """Keep the catalogue; every change of it ends here."""

@@ -7,7 +7,7 @@ happen one at a time; reads run beside them, each on the last published commit.
 import bisect
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +71,11 @@ class Store:
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a connection of its own to the same rows; a session has one."""
         return self._root.cursor()
+
+    def provide(self, name: str, function: Callable[..., Any], arguments: list[str], result: str) -> None:
+        """Give the engine a function that is not pure: it runs for every row."""
+        kinds = [duckdb.type(kind) for kind in arguments]
+        self._root.create_function(name, function, kinds, duckdb.type(result), side_effects=True)
 
     def begin(self, name: str = "") -> Transaction:
         with self._writer:

@@ -33,6 +33,8 @@ def _metadata(of: SqlType) -> dict[str, str]:
         "byteLength": str(min(of.length * 4, 16_777_216)),
         "finalType": "T",
     }
+    if of.name == "TIMESTAMP_TZ":
+        facts["byteLength"] = "16"  # tells readers that seconds, nanoseconds and offset come as three fields
     if of.name == "VECTOR":
         facts["vectorDimension"] = str(of.dimension)
     return facts

@@ -4,14 +4,12 @@ import asyncio
 import gzip
 import re
 import zlib
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 from aiohttp import web
 
 from services.emulator.engine.history import Record
-from services.emulator.engine.results import Result
 from services.emulator.engine.session import LiveSession
 from services.emulator.errors import SqlError
 from services.emulator.protocol import shaping
@@ -34,14 +32,6 @@ def routes() -> list[web.RouteDef]:
         web.get("/monitoring/queries/{query_id}", monitor),
         web.get("/chunks/{query_id}/{number}", chunk),
     ]
-
-
-@web.middleware
-async def unpacked(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Clients may compress bodies without saying so in a header that the server library knows."""
-    return await handler(request)
 
 
 async def body_of(request: web.Request) -> dict[str, Any]:
@@ -136,7 +126,7 @@ def _in_progress(record: Record, code: str, message: str) -> web.Response:
     return success(data, code, message)
 
 
-async def _wait(record: Record, seconds: float) -> bool:
+async def waited(record: Record, seconds: float) -> bool:
     """Wait until the statement ended; False when it still runs after *seconds*."""
     deadline = asyncio.get_running_loop().time() + seconds
     pause = 0.0005
@@ -149,7 +139,7 @@ async def _wait(record: Record, seconds: float) -> bool:
 
 
 async def _answer(request: web.Request, record: Record, body: dict[str, Any]) -> web.StreamResponse:
-    if not await _wait(record, PATIENCE_S):
+    if not await waited(record, PATIENCE_S):
         return _in_progress(record, IN_PROGRESS, "Query execution in progress.")
     if record.error is not None:
         return failure(record.error, record.query_id)
@@ -239,6 +229,3 @@ async def chunk(request: web.Request) -> web.StreamResponse:
     if request.app[ACCOUNT].faults.strike("drop_mid_chunk", record.text):
         return await _dropped(request, raw[: len(raw) // 2])
     return web.Response(body=raw, content_type="application/octet-stream")
-
-
-_ = Result

@@ -57,4 +57,4 @@ def default(c: Compiler, column: Column) -> str:
 
 def identity(c: Compiler, column: Column) -> str:
     """Return the next number of an AUTOINCREMENT column, one for each row."""
-    return f"CAST(sf_next({c.session.session_id}, '{column.identity}', random()) AS {column.type.physical})"
+    return f"CAST(sf_next('{column.identity}', random()) AS {column.type.physical})"

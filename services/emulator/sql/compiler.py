@@ -47,6 +47,7 @@ class Compiler:
     next_bind: int = 0
     objects: list[Any] = field(default_factory=list)  # tables read, for rights and access history
     in_values: bool = False
+    describing: bool = False  # binds may be missing
     in_policy: bool = False
     depth: int = 0
 

@@ -127,6 +127,8 @@ def _column(c: Compiler, node: exp.Column, scope: Scope) -> Expr:
     if isinstance(node.this, exp.Star):
         raise errors.syntax(*position(node), "*")
     name = fold(node.this)
+    if name == "NEXTVAL" and node.args.get("table"):
+        return next_value(c, node)
     qualifiers = tuple(fold(node.args.get(part)) for part in ("table", "db", "catalog") if node.args.get(part))
     if qualifiers and qualifiers[-1].startswith("$"):
         qualifiers = ()
@@ -136,6 +138,13 @@ def _column(c: Compiler, node: exp.Column, scope: Scope) -> Expr:
     if found is None:
         raise errors.invalid_identifier(".".join([*reversed(qualifiers), name]), *position(node))
     return found
+
+
+def next_value(c: Compiler, node: exp.Column) -> Expr:
+    """``seq.NEXTVAL``: another number for each row."""
+    path = tuple(fold(part) for part in node.parts[:-1])
+    thing = c.session.find_thing("SEQUENCE", path)
+    return Expr(f"sf_next({quoted('.'.join(thing.path))}, random())", t.INTEGER, nullable=False)
 
 
 @handles(
@@ -163,6 +172,8 @@ def _current(c: Compiler, node: exp.Expr, scope: Scope) -> Expr:
 def _placeholder(c: Compiler, node: exp.Placeholder, scope: Scope) -> Expr:
     index = int(node.name) - 1 if node.name.isdigit() else c.next_bind
     c.next_bind += 0 if node.name.isdigit() else 1
+    if c.describing and index >= len(c.binds):
+        return Expr("NULL", t.NULL)
     if index >= len(c.binds):
         raise errors.compilation(1014, "42601", "Bind variable ? not set.")
     bind = c.binds[index]

@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Self
 
 import duckdb
+import pyarrow as pa
 
 from services.emulator import errors
 from services.emulator.engine.objects import Column, Table
@@ -69,12 +70,9 @@ class Change:
     def _append(self, names: list[str], rows: object) -> int:
         with self._session.store.writing(self._transaction) as (engine, mark):
             engine.register("incoming", rows)
-            try:
-                done = engine.execute(
-                    f"INSERT INTO {self.table.physical} ({', '.join(names)}, b, e) SELECT *, {mark}, {OPEN} FROM incoming"
-                ).fetchone()
-            finally:
-                engine.unregister("incoming")
+            done = engine.execute(
+                f"INSERT INTO {self.table.physical} ({', '.join(names)}, b, e) SELECT *, {mark}, {OPEN} FROM incoming"
+            ).fetchone()
         return int(done[0]) if done else 0
 
     def end_all(self) -> int:
@@ -85,10 +83,7 @@ class Change:
         """End the versions that ``stage`` found."""
         with self._session.store.writing(self._transaction) as (engine, mark):
             engine.register("staged", self._rows)
-            try:
-                return self._end(engine, mark)
-            finally:
-                engine.unregister("staged")
+            return self._end(engine, mark)
 
     def _end(self, engine: duckdb.DuckDBPyConnection, mark: int) -> int:
         return self._count(
@@ -99,22 +94,48 @@ class Change:
         """End the staged versions and begin new ones that differ in *columns*; of several new values one is taken."""
         with self._session.store.writing(self._transaction) as (engine, mark):
             engine.register("staged", self._rows)
-            try:
-                changed = {column.physical for column in columns}
-                picks = ", ".join(
-                    f"s.{column.physical}" if column.physical in changed else f"t.{column.physical}"
-                    for column in self.table.columns
-                )
-                names = ", ".join(column.physical for column in self.table.columns)
-                once = "SELECT * FROM staged QUALIFY row_number() OVER (PARTITION BY rid) = 1"
-                engine.execute(
-                    f"INSERT INTO {self.table.physical} ({names}, b, e) SELECT {picks}, {mark}, {OPEN} FROM {self.table.physical} AS t JOIN ({once}) AS s ON t.rowid = s.rid"
-                )
-                return self._end(engine, mark)
-            finally:
-                engine.unregister("staged")
+            changed = {column.physical for column in columns}
+            picks = ", ".join(
+                f"s.{column.physical}" if column.physical in changed else f"t.{column.physical}"
+                for column in self.table.columns
+            )
+            names = ", ".join(column.physical for column in self.table.columns)
+            once = "SELECT * FROM staged QUALIFY row_number() OVER (PARTITION BY rid) = 1"
+            engine.execute(
+                f"INSERT INTO {self.table.physical} ({names}, b, e) SELECT {picks}, {mark}, {OPEN} FROM {self.table.physical} AS t JOIN ({once}) AS s ON t.rowid = s.rid"
+            )
+            return self._end(engine, mark)
 
     @staticmethod
     def _count(engine: duckdb.DuckDBPyConnection, sql: str) -> int:
         done = engine.execute(sql).fetchone()
         return int(done[0]) if done else 0
+
+    def apply(self, clauses: list[tuple[str, list[Column], pa.Table]]) -> dict[str, int]:
+        """Write the staged clauses of a MERGE as one commit; return how many rows each kind changed."""
+        done = {"number_of_rows_inserted": 0, "number_of_rows_updated": 0, "number_of_rows_deleted": 0}
+        with self._session.store.writing(self._transaction) as (engine, mark):
+            for kind, columns, rows in clauses:
+                engine.register("staged", rows)
+                done[f"number_of_rows_{kind.lower().rstrip('e')}ed"] += self._clause(engine, mark, kind, columns)
+        return done
+
+    def _clause(self, engine: duckdb.DuckDBPyConnection, mark: int, kind: str, columns: list[Column]) -> int:
+        if kind == "INSERT":
+            names = ", ".join(column.physical for column in columns)
+            return self._count(
+                engine, f"INSERT INTO {self.table.physical} ({names}, b, e) SELECT *, {mark}, {OPEN} FROM staged"
+            )
+        if kind == "UPDATE":
+            changed = {column.physical for column in columns}
+            picks = ", ".join(
+                f"s.{column.physical}" if column.physical in changed else f"t.{column.physical}"
+                for column in self.table.columns
+            )
+            names = ", ".join(column.physical for column in self.table.columns)
+            once = "SELECT * FROM staged QUALIFY row_number() OVER (PARTITION BY rid) = 1"
+            engine.execute(
+                f"INSERT INTO {self.table.physical} ({names}, b, e) SELECT {picks}, {mark}, {OPEN} "
+                f"FROM {self.table.physical} AS t JOIN ({once}) AS s ON t.rowid = s.rid"
+            )
+        return self._end(engine, mark)

@@ -8,7 +8,6 @@ from services.emulator import errors
 from services.emulator.engine.objects import Column, Table
 from services.emulator.engine.results import DELETE, INSERT, UPDATE, Result, counted, status
 from services.emulator.engine.scans import scan_table, table_parts
-from services.emulator.engine.store import OPEN
 from services.emulator.sql import assignment
 from services.emulator.sql.compiler import Compiler
 from services.emulator.sql.dialect import parse, position
@@ -37,7 +36,9 @@ def insert(run: Run) -> Result:
     columns = _targets(table, named)
     source = _source(c, tree.expression, columns)
     if run.describe_only:
-        return counted(INSERT, **{"number_of_rows_inserted": 0})
+        answer = counted(INSERT, number_of_rows_inserted=0)
+        answer.binds = c.next_bind
+        return answer
     remember(run, c)
     with Change(run.session, table) as change:
         if tree.args.get("overwrite"):
@@ -213,6 +214,3 @@ def truncate(run: Run) -> Result:
     with Change(run.session, table, locking=True) as change:
         change.end_all()
     return status("Statement executed successfully.")
-
-
-_ = OPEN

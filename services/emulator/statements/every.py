@@ -1,3 +1,15 @@
 """Loads every family of statements."""
 
-from services.emulator.statements import databases, dml, queries, settings, tables, transactions  # noqa: F401
+from services.emulator.statements import (
+    altering,
+    databases,
+    dml,
+    merge,
+    queries,
+    security,
+    settings,
+    show,
+    tables,
+    transactions,
+    views,
+)  # noqa: F401

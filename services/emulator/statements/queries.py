@@ -1,7 +1,7 @@
 """SELECT and what else answers with rows of a query."""
 
+from services.emulator import errors
 from services.emulator.engine.results import SELECT, Result
-from services.emulator.errors import SqlError
 from services.emulator.sql.compiler import Compiler
 from services.emulator.sql.dialect import parse
 from services.emulator.sql.rules import compiler
@@ -11,7 +11,9 @@ from services.emulator.statements.dispatch import Run, statement
 
 def new_compiler(run: Run) -> Compiler:
     """Return a compiler that sees what is committed now and what this transaction did."""
-    return compiler(run.session, run.session.view(run.session.store.commit), run.binds)
+    c = compiler(run.session, run.session.view(run.session.store.commit), run.binds)
+    c.describing = run.describe_only
+    return c
 
 
 def remember(run: Run, c: Compiler) -> None:
@@ -25,8 +27,6 @@ def select(run: Run) -> Result:
     query = c.query(parse(run.text))
     remember(run, c)
     if c.objects and not run.session.warehouse:
-        from services.emulator import errors
-
         raise errors.no_warehouse()
     if run.describe_only:
         return Result(query.outputs, SELECT, rows=[], binds=c.next_bind)
@@ -39,6 +39,3 @@ def fetched(run: Run, query: Query, kind: int = SELECT) -> Result:
     sql = f"SELECT * FROM ({query.sql}) LIMIT {limit}" if limit else query.sql
     table = run.session.cursor.execute(sql).to_arrow_table()
     return Result(query.outputs, kind, table=table)
-
-
-_ = SqlError

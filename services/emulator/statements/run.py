@@ -14,7 +14,7 @@ from services.emulator.engine.parameters import coerce
 from services.emulator.engine.results import Result
 from services.emulator.engine.session import LiveSession
 from services.emulator.sql.compiler import Bind
-from services.emulator.sql.runtime.refusals import found
+from services.emulator.sql.runtime.refusals import Refused, found
 from services.emulator.statements import every  # noqa: F401 - registers all statements
 from services.emulator.statements.dispatch import Run, find
 from services.emulator.statements.reader import Reader
@@ -77,6 +77,8 @@ def _run(session: LiveSession, record: Record, binds: list[Bind], *, describe_on
         return run(Run(session, record.text, reader, binds, describe_only))
     except duckdb.InterruptException:
         raise _stopped(session, record) from None
+    except Refused as error:
+        raise translated(str(error)) from None
     except duckdb.Error as error:
         raise translated(str(error)) from error
     except RecursionError:

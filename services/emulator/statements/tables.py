@@ -67,7 +67,7 @@ def create_table(run: Run) -> Result:
     keep(run.session, schema, table)
     if query is not None:
         with Change(run.session, table) as change:
-            change.add(list(table.columns)[: len(query.outputs)], _renamed(c, query, table), {})
+            change.add(list(table.columns), _renamed(c, query, table), {})
     run.session.account.save()
     return status(f"Table {shown(table.name)} successfully created.")
 

@@ -1,5 +1,6 @@
 """Functions that the engine lacks, given to it as macros and as Python."""
 
+import functools
 from typing import Any
 
 import duckdb
@@ -25,7 +26,8 @@ _MACROS = (
 
 def install(connection: duckdb.DuckDBPyConnection) -> None:
     """Give *connection*'s database all functions; cursors of it share them."""
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    connection.execute("SET GLOBAL error_on_division_by_zero = false")  # our macros refuse it in Snowflake's words
     for family in (arrays, conversions, regexps, semi, texts, times):
         for name, (function, arguments, result) in family.FUNCTIONS.items():
             _add(connection, name, function, arguments, result)
@@ -39,4 +41,14 @@ def _add(
     connection: duckdb.DuckDBPyConnection, name: str, function: Any, arguments: list[str] | None, result: str
 ) -> None:
     parameters = None if arguments is None else [duckdb.type(kind) for kind in arguments]
-    connection.create_function(name, function, parameters, duckdb.type(result), null_handling="default")
+    connection.create_function(name, _strict(function), parameters, duckdb.type(result), null_handling="special")
+
+
+def _strict(function: Any) -> Any:
+    """Return *function* answering NULL where an argument is NULL; without it a NULL answer would be a fault."""
+
+    @functools.wraps(function)  # the engine counts the parameters that a signature shows
+    def guarded(*given: Any) -> Any:
+        return None if any(item is None for item in given) else function(*given)
+
+    return guarded
