@@ -291,7 +291,7 @@ class Conditions(Cursor):
                 break
         if self.kind() == VALUE:
             return self._value_of(noun, role, negated=negated)
-        numeric = not noun.of("column") or self._may_be_number(noun)
+        numeric = self._may_be_number(noun)
         for rule in (self._between, self._compared, self._text) if numeric else (self._text,):
             found: Cond | None = self.attempt(partial(rule, role, negated=negated, noun=noun))
             if found is not None:
@@ -359,6 +359,6 @@ class Conditions(Cursor):
         columns = noun.of("column")
         if not columns or any(self.schema.is_flag(meaning.table, meaning.name) for meaning in columns):
             return None
-        if not said and self._may_be_number(noun):
+        if not said and any(self.schema.column(m.table, m.name).kind.value == "fact" for m in columns):
             return None  # no delay is zero as well as unknown
         return NullCond(Noun(noun.text, columns), negated)

@@ -15,6 +15,11 @@ from services.analyst.domain.language.sketch import (
     Sketch,
     ValueCond,
 )
+from services.analyst.domain.language.words import words
+
+_ALSO_NAMES = words(
+    "name report display list output value"
+)  # words of asking at the beginning only, else names of things
 
 
 class Grammar(Ranking):
@@ -74,6 +79,9 @@ class Grammar(Ranking):
         if lexeme is None or lexeme.kind != lexicon.ASK:
             return None
         key = lexeme.key
+        begun = any(before.kind not in {lexicon.FILL, MARK} for before in self.lexemes[: self.at])
+        if begun and lexeme.text.lower() in _ALSO_NAMES:
+            return None
         if key in {"who", "where", "when"} and self.sketch.ask not in {"", "yesno"}:
             return None  # a relative word
         if key == "which" and self.sketch.ask not in {"", "list", "compare"}:

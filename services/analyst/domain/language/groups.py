@@ -116,6 +116,7 @@ class Groups:
                 named = Ref((*ref.steps, relation.name), relation.right_table, label)
                 shown.append(self.shown(named, optional=True))
                 refs.append(named)
+                resolver.used.append(named)
                 break
         is_time = self._schema.is_time(ref.table, resolver.entry(ref))
         return Item([resolver.scope.column(ref)], shown, resolver.title(ref), is_time, refs)

@@ -72,7 +72,11 @@ class Planning:
             ):
                 continue
             metric = self.measures.metric(target)
-            ref = self.measures.row_column(MeasureSketch("", target)) if not target.of("table") else None
+            ref = (
+                self.measures.row_column(MeasureSketch("", target))
+                if not any(m.cost < 1 for m in target.of("table"))
+                else None
+            )
             fact = ref is not None and self.resolver.entry(ref).kind.value == "fact" and self.resolver.is_number(ref)
             if metric is not None or fact:
                 measures.append(MeasureSketch("", target))
@@ -108,13 +112,20 @@ class Planning:
         ) and not (rank and rank.common)
 
     def _is_reached(self, target: Noun) -> bool:
-        used = {ref.table for ref in self.resolver.used}
-        used |= {
-            relation.right_table
-            for ref in self.resolver.used
-            for relation in self.schema.foreign(ref.table, ref.column)
-        }
-        return any(meaning.table in used or meaning.table == self.root for meaning in target.of("table"))
+        """Tell whether the query reads what a name says: its table, its column, or the join that the column makes."""
+        used = self.resolver.used
+        tables = {ref.table for ref in used}
+        tables |= {relation.right_table for ref in used for relation in self.schema.foreign(ref.table, ref.column)}
+        steps = {step for ref in used for step in ref.steps}
+        if any(meaning.table in tables or meaning.table == self.root for meaning in target.of("table")):
+            return True
+        columns = {(ref.table, ref.column) for ref in used}
+        return any(
+            (meaning.table, meaning.name) in columns
+            or any(relation.name in steps for relation in self.schema.foreign(meaning.table, meaning.name))
+            for meaning in target.of("column")
+            if meaning.cost < 1
+        )
 
     def _share(self, sketch: MeasureSketch) -> Measure:
         if sketch.noun is None:

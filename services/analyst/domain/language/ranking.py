@@ -73,7 +73,7 @@ class Ranking(Quantities):
         self.fill()
         return self._key()
 
-    def _top(self, key: str, words: str, count: int | None, offset: int, *, descending: bool) -> RankSketch | None:
+    def _top(self, key: str, words: str, count: int | None, offset: int, *, descending: bool) -> RankSketch | None:  # noqa: PLR0911
         if words in {"best", "worst"} and self.kind() == lexicon.AGG:
             measure = self._measure()
             bad = measure is not None and _is_bad(measure.noun)
@@ -81,6 +81,10 @@ class Ranking(Quantities):
             if measure is None or bad == good:
                 return None
             return RankSketch((words == "worst") == bad, count, offset, measure)
+        if words in {"best", "worst"} and (noun := self.attempt(self._plain_noun)):
+            if not self._measures(noun) or _is_bad(noun) == _is_good(noun):
+                return None
+            return RankSketch((words == "worst") == _is_bad(noun), count, offset, MeasureSketch("", noun))
         if not self._ranked_noun():
             return None
         cond: Cond | None
