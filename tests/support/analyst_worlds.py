@@ -108,6 +108,49 @@ CREATE TABLE readings AS SELECT * FROM (VALUES
  ('South', 'North', 2024, '2024-03-01', 9, 12, 4)) t(site, neighbour, year, reading_date, usage, day_temperature, night_temperature);
 """
 
+ATLAS = """
+name: world
+tables:
+  - name: country
+    base_table: {table: country}
+    primary_key: {columns: [country_code]}
+    dimensions:
+      - {name: country_code, expr: country_code, data_type: TEXT}
+      - {name: country_name, expr: country_name, data_type: TEXT}
+      - {name: continent, expr: continent, data_type: TEXT}
+      - {name: independence_year, expr: independence_year, data_type: NUMBER}
+    facts:
+      - {name: population, expr: population, data_type: NUMBER}
+      - {name: area_km2, expr: area_km2, data_type: NUMBER, description: Surface area in square kilometers}
+      - {name: gdp, expr: gdp, data_type: NUMBER, description: GDP in million dollars}
+  - name: city
+    base_table: {table: city}
+    primary_key: {columns: [city_id]}
+    dimensions:
+      - {name: city_id, expr: city_id, data_type: NUMBER}
+      - {name: city_name, expr: city_name, data_type: TEXT}
+      - {name: country_code, expr: country_code, data_type: TEXT}
+      - {name: is_capital, expr: is_capital, data_type: BOOLEAN}
+    facts:
+      - {name: population, expr: population, data_type: NUMBER}
+  - name: language
+    base_table: {table: language}
+    dimensions:
+      - {name: country_code, expr: country_code, data_type: TEXT}
+      - {name: language, expr: language, data_type: TEXT}
+      - {name: is_official, expr: is_official, data_type: BOOLEAN}
+    facts:
+      - {name: percentage, expr: percentage, data_type: NUMBER}
+relationships:
+  - {name: city_country, left_table: city, right_table: country, relationship_columns: [{left_column: country_code, right_column: country_code}]}
+  - {name: lang_country, left_table: language, right_table: country, relationship_columns: [{left_column: country_code, right_column: country_code}]}
+"""
+_ATLAS_ROWS = """
+CREATE TABLE country AS SELECT * FROM (VALUES ('FRA','France','Europe',843,60,640,1400),('DEU','Germany','Europe',1955,80,357,2100),('BRA','Brazil','South America',1822,170,8500,770),('PRT','Portugal','Europe',1143,10,92,105)) t(country_code,country_name,continent,independence_year,population,area_km2,gdp);
+CREATE TABLE city AS SELECT * FROM (VALUES (1,'Paris','FRA',true,2.1),(2,'Lyon','FRA',false,0.5),(3,'Berlin','DEU',true,3.4),(4,'Brasilia','BRA',true,2.0),(5,'Sao Paulo','BRA',false,11.0)) t(city_id,city_name,country_code,is_capital,population);
+CREATE TABLE language AS SELECT * FROM (VALUES ('FRA','French',true,93.0),('DEU','German',true,91.0),('BRA','Portuguese',true,97.5),('BRA','German',false,0.5),('PRT','Portuguese',true,99.0)) t(country_code,language,is_official,percentage);
+"""
+
 
 @dataclass
 class World:
@@ -151,3 +194,8 @@ def hotels() -> World:
 def meters() -> World:
     """Return readings whose dates are text, with one set of values in two columns and two temperatures."""
     return world(METERS, _METER_ROWS)
+
+
+def atlas() -> World:
+    """Return countries with cities and languages: one name for two numbers, and things without others."""
+    return world(ATLAS, _ATLAS_ROWS)

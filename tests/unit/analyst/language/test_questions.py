@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.analyst.domain.language import Answer, Refusal, Similarities, read
-from tests.support.analyst_worlds import TODAY, World, hotels, meters
+from tests.support.analyst_worlds import TODAY, World, atlas, hotels, meters
 from tests.support.observed import Observed, bare
 
 
@@ -17,6 +17,11 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def readings() -> World:
     return meters()
+
+
+@pytest.fixture(scope="module")
+def countries() -> World:
+    return atlas()
 
 
 @pytest.mark.parametrize(
@@ -200,3 +205,43 @@ def test_hostile_question_neither_raises_nor_leaves_its_text_in_the_query(world:
     answer = world.read(question)
 
     assert isinstance(answer, Refusal) or "DROP" not in answer.sql.sql()
+
+
+@pytest.mark.parametrize(
+    ("question", "rows"),
+    [
+        ("How many countries are in Europe?", [(3,)]),
+        ("What is the population of France?", [(60,)]),
+        ("Which country has the largest population?", [("Brazil", "BRA", 170)]),
+        (
+            "What is the average city population by country?",
+            [("Brazil", "BRA", 6.5), ("France", "FRA", pytest.approx(1.3)), ("Germany", "DEU", 3.4)],
+        ),
+        ("Which countries have no cities?", [("Portugal", "PRT")]),
+        ("cities in Europe that are not capitals", [("Lyon", 2, "Europe", False)]),
+        ("Which languages are official in more than one country?", [("Portuguese", 2)]),
+        ("largest country by area", [("Brazil", "BRA", 8500)]),
+    ],
+)
+def test_number_belongs_to_the_thing_that_the_question_names(
+    countries: World, question: str, rows: list[tuple[Any, ...]]
+) -> None:
+    found = [
+        tuple(float(cell) if hasattr(cell, "as_tuple") else cell for cell in row) for row in countries.rows(question)
+    ]
+
+    assert found == rows
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is the smallest country in Europe?",
+        "population density by country",
+        "Which countries gained independence before 1900?",
+        "What is the capital of Germany?",
+        "How many wars did France win?",
+    ],
+)
+def test_question_beyond_the_model_is_refused(countries: World, question: str) -> None:
+    assert countries.reason(question)
