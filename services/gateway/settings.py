@@ -210,8 +210,12 @@ class GatewaySettings:
         parse=path,
         doc="File that Snowpark Container Services puts into every container; `spcs` refuses to start without it.",
     )
-    snowflake_host: str = setting("SNOWFLAKE_HOST", default="", doc="Set by Snowpark Container Services.")
-    snowflake_account: str = setting("SNOWFLAKE_ACCOUNT", default="", doc="Set by Snowpark Container Services.")
+    snowflake_host: str = setting(
+        "SNOWFLAKE_HOST", default="", doc="Host of the account's API; set by Snowflake inside a container."
+    )
+    snowflake_account: str = setting(
+        "SNOWFLAKE_ACCOUNT", default="", doc="Account; set by Snowflake inside a container."
+    )
     snowflake_service: str = setting("SNOWFLAKE_SERVICE_NAME", default="", doc="Set by Snowpark Container Services.")
     oidc_issuer: str = setting(
         "MEMORYBOX_OIDC_ISSUER", default="", doc="Issuer whose tokens `oidc` accepts, exactly as in their `iss`."

@@ -64,8 +64,8 @@ class StatementTimeout(DeadlineExceeded):
     reason = "SNOWFLAKE_STATEMENT_TIMEOUT"
 
 
-class StatementFailed(MemoryBoxError):
-    """Snowflake refused a statement of ours: a fault of ours."""
+class StatementFailed(FailedPrecondition):
+    """Snowflake refused a statement of ours: its tables are not those that this version expects, or the fault is ours."""
 
     reason = "SNOWFLAKE_STATEMENT_FAILED"
 

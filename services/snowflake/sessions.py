@@ -19,6 +19,7 @@ from snowflake.connector.network import ReauthenticationRequest
 from services.mesh.errors import MemoryBoxError, ResourceExhausted
 from services.snowflake.errors import (
     LOGIN_TOKEN_STALE,
+    StatementFailed,
     StatementTimeout,
     errno_of,
     login_failure,
@@ -228,7 +229,7 @@ class Sessions:
 def _survives(error: BaseException) -> bool:
     """Say whether a session is as good as before after *error*: Snowflake answered, or the work itself went wrong."""
     return isinstance(error, MemoryBoxError) or (
-        isinstance(error, Error) and statement_failure(error).code == "INTERNAL"
+        isinstance(error, Error) and isinstance(statement_failure(error), StatementFailed)
     )
 
 

@@ -43,8 +43,14 @@ def settings() -> dict[str, Field[Any]]:
         item for module in modules for item in vars(module).values() if isinstance(item, type) and is_dataclass(item)
     }
     declared = [item for cls in classes for item in fields(cls) if "variable" in item.metadata]
-    assert len({item.metadata["variable"] for item in declared}) == len(declared), "one variable, two settings"
-    return {item.metadata["variable"]: item for item in declared}
+    found = {item.metadata["variable"]: item for item in declared}
+    differing = [
+        item
+        for item in declared
+        if row(item.metadata["variable"], item) != row(item.metadata["variable"], found[item.metadata["variable"]])
+    ]
+    assert differing == [], "one variable, two meanings"
+    return found
 
 
 def shown(default: object) -> str:
