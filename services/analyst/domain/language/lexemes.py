@@ -33,6 +33,9 @@ _PARTS = {
     "calendar quarter of the year": "quarter_of_year", "day of the month": "day_of_month", "day of month": "day_of_month",
 }  # fmt: skip
 _ADVERBS = words("daily weekly monthly quarterly yearly annual annually hourly")
+_ALSO_NAMES = words(
+    "value data detail rate share total information one list kind full entire volume quantity proportion fraction"
+)
 _MAX_STATES = 4000
 _MAX_PATHS = 24
 _MAX_VALUE_WORDS = 8
@@ -129,11 +132,13 @@ def _text(tokens: Sequence[Token], at: int, end: int) -> str:
 
 
 def _english(
-    tokens: Sequence[Token], at: int, _vocabulary: Vocabulary, _today: date
+    tokens: Sequence[Token], at: int, vocabulary: Vocabulary, _today: date
 ) -> Iterator[tuple[Lexeme, int, float]]:
     folded = tuple("" if token.quoted else fold(token.text) for token in tokens[at : at + lexicon.LONGEST])
     for length in range(1, len(folded) + 1):
         for kind, key in lexicon.FUNCTION_WORDS.get(folded[:length], ()):
+            if _hides_a_name(tokens[at : at + length], kind, vocabulary):
+                continue
             price = 0.9 if kind == lexicon.FILL else 1.0
             yield Lexeme(kind, _text(tokens, at, at + length), key, start=at), at + length, price
         joined = " ".join(folded[:length])
@@ -141,6 +146,13 @@ def _english(
             yield Lexeme(ADJ, joined, joined, start=at), at + length, 1.0
     if folded and folded[0] in {",", ";", "?", "!", ":", "(", ")"}:
         yield Lexeme(MARK, folded[0], folded[0], start=at), at + 1, 0.1
+
+
+def _hides_a_name(tokens: Sequence[Token], kind: str, vocabulary: Vocabulary) -> bool:
+    """Tell whether words that say little hold one that the model has a name for: "value of" where there is a value."""
+    if kind not in {lexicon.FILL, lexicon.AGG, lexicon.SHARE}:
+        return False
+    return any(token.norm in _ALSO_NAMES and vocabulary.names((token.norm,)) for token in tokens)
 
 
 def _names(

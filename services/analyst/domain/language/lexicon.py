@@ -53,8 +53,8 @@ _ENTRIES = {
     },
     AGG: {
         "avg": "average|avg|mean|the average|on average|typical|average of|mean of|average value of|averaged",
-        "sum": "total|sum|sum of|total of|the sum of|combined|cumulative total of|aggregate|summed|overall total|grand total|total amount of",
-        "count": "number of|total number of|count of|total count of|amount of times|number|volume of|tally of|quantity of|overall number of|"
+        "sum": "total|sum|sum of|total of|the sum of|combined|cumulative total of|aggregate|summed|overall total|grand total",
+        "count": "number of|total number of|count of|total count of|number|tally of|overall number of|"
         "frequency of",
         "max": "maximum|max|maximum of|maximum value of|peak",
         "min": "minimum|min|minimum of|minimum value of",
@@ -119,7 +119,7 @@ _ENTRIES = {
         "having no|that lack|not have a known|have never|has never"},
     SUP: {
         "desc": "most|highest|largest|greatest|biggest|top|maximum number of|the most|most number of|the highest number of|highest number of|"
-        "largest number of|greatest number of|biggest number of|highest count of|best|leading|largest amount of|highest amount of",
+        "largest number of|greatest number of|biggest number of|highest count of|best|leading",
         "asc": "least|fewest|lowest|smallest|bottom|the least|the fewest|least number of|lowest number of|smallest number of|fewest number of|"
         "the lowest number of|worst performing",
         "worst": "worst",

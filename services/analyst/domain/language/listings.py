@@ -31,7 +31,7 @@ class Listings:
         sketch = self._planner.sketch
         nouns = [*(measure.noun for measure in sketch.measures if measure.noun), *sketch.targets]
         entity = next((noun for noun in nouns if self._is_root(noun)), None)
-        if entity is not None and entity is not nouns[0] and sketch.ask in {"which", "who"}:
+        if entity is not None and entity is not nouns[0] and sketch.ask in {"which", "who", "what"}:
             nouns.remove(entity)  # "which countries have hotels with ...": only the countries are asked for
             entity = None
         items = [self._item(noun, entity) for noun in nouns]

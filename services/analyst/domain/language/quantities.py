@@ -99,6 +99,8 @@ class Quantities(Phrases):
         for cond in self._adjectives():
             self._hold(cond)
         noun = self._plain_noun()
+        if noun is not None and funcs == ["sum"] and self._is_counted(noun):
+            funcs = ["count"]  # "total flights"
         unit = "" if noun else self.unit()
         if noun is None and not unit:
             return None

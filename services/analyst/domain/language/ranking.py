@@ -163,7 +163,16 @@ class Ranking(Quantities):
             return None
         return RankSketch(descending, count, offset, MeasureSketch("", noun))
 
-    def _order(self) -> bool | None:
+    def _first_group(self) -> bool | None:
+        """Read the name of what rows are grouped by or listed: they are in its order anyhow."""
+        self.fill()
+        noun = self._plain_noun()
+        first = next((group.noun for group in self.sketch.groups), None) or next(iter(self.sketch.targets), None)
+        if noun is None or first is None or self.kind() == lexicon.ORDER:
+            return None
+        return True if set(noun.meanings) & set(first.meanings) else None
+
+    def _order(self) -> bool | None:  # noqa: PLR0911
         lexeme = self.take(lexicon.ORDER)
         if lexeme is None:
             return None
@@ -177,6 +186,9 @@ class Ranking(Quantities):
                 if rank and rank.every
                 else rank or RankSketch(lexeme.key == "desc", every=True)
             )
+            return True
+        if self.attempt(self._first_group):
+            self.sketch.alphabetical = True
             return True
         measure = self._key()
         if measure is None:

@@ -15,6 +15,11 @@ _AGGREGATES = words("total average number count sum avg mean minimum maximum med
 _UNIT_TAILS = words(
     "km2 sqkm usd eur gbp pct percent kg km cm mm mi min sec hr hrs mph kwh minute hour mile"
 )  # "area" of "area km2"
+# Words whose meaning in a sentence no name may take, so that "no flights" is never the number of a flight.
+_NEVER = words(
+    "no not never none without except or and by per to from of in on at for with is are was were the a an any all each every more "
+    "less than over under most least only both"
+)
 _TIMES = words("date time timestamp datetime at on day")  # "created" stands for "created date"
 _SKIPPED_VALUES = words("y n yes no true false t f 0 1 none null na other unknown")
 _MAX_WORDS = 7  # of a value that is looked up by its first words
@@ -104,7 +109,7 @@ class Vocabulary:
         return near.pop() if len(near) == 1 else None
 
     def _put(self, stems: Sequence[str], kind: str, table: str, name: str, cost: float) -> None:
-        if stems and all(stems):
+        if stems and all(stems) and not set(stems) <= _NEVER:
             entries, key = self._names[tuple(stems)], (kind, table, name)
             if key not in entries or entries[key].cost > cost:
                 entries[key] = Meaning(kind, table, name, cost)

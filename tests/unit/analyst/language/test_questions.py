@@ -6,6 +6,7 @@ import pytest
 
 from services.analyst.domain.language import Answer, Refusal, Similarities, read
 from tests.support.analyst_worlds import TODAY, World, atlas, hotels, meters
+from tests.support.analyst_worlds import world as small_world
 from tests.support.observed import Observed, bare
 
 
@@ -245,3 +246,22 @@ def test_number_belongs_to_the_thing_that_the_question_names(
 )
 def test_question_beyond_the_model_is_refused(countries: World, question: str) -> None:
     assert countries.reason(question)
+
+
+def test_word_of_denial_is_never_taken_for_a_name() -> None:
+    yaml = "name: a\ntables: [{name: flight, base_table: {table: flight}, dimensions: [{name: flight_no, expr: no, data_type: NUMBER}]}]"
+    rows = "CREATE TABLE flight AS SELECT 7 AS no"
+
+    assert small_world(yaml, rows).read("flights with no flights") != small_world(yaml, rows).read("flights")
+    assert small_world(yaml, rows).reason("flight no")
+
+
+def test_word_that_says_little_is_read_as_the_column_of_that_name() -> None:
+    yaml = (
+        "name: a\ntables: [{name: orders, base_table: {table: orders}, "
+        "facts: [{name: value, expr: value, data_type: NUMBER, default_aggregation: sum}]}]"
+    )
+
+    assert small_world(yaml, "CREATE TABLE orders AS SELECT 20 AS value UNION ALL SELECT 22").rows(
+        "total value of orders"
+    ) == [(42,)]
