@@ -145,10 +145,14 @@ def _add_gateway(commands: Commands) -> None:
 def _add_emulator(commands: Commands) -> None:
     emulate = _add(commands, "emulate", "emulate", "Serve a local Snowflake for development and tests.", json=False)
     emulate.add_argument("--port", type=_port, default=8085, metavar="PORT", help="port to listen on; default 8085")
-    emulate.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen on; default 127.0.0.1")
+    emulate.add_argument(
+        "--bind", default="127.0.0.1", metavar="ADDRESS", help="address to listen on; default 127.0.0.1"
+    )
     emulate.add_argument("--account", default="test", metavar="NAME", help="name of the account; default test")
     emulate.add_argument("--user", default="TEST", metavar="NAME", help="the account's administrator; default TEST")
-    emulate.add_argument("--password", default="test", metavar="TEXT", help="the administrator's password; default test")
+    emulate.add_argument(
+        "--password", default="test", metavar="TEXT", help="the administrator's password; default test"
+    )
     emulate.add_argument("--data", type=Path, metavar="DIR", help="keep everything there; in memory without it")
 
 

@@ -163,7 +163,11 @@ def test_one_trace_goes_through_every_hop(mesh: Mesh, up: Up, traces: Path) -> N
         return found
 
     def whole() -> list[dict[str, Any]]:
-        traced = [trace for trace in spans().values() if {span["service"] for span in trace} == {"gateway", "memory", "embedding"}]
+        traced = [
+            trace
+            for trace in spans().values()
+            if {span["service"] for span in trace} == {"gateway", "memory", "embedding"}
+        ]
         return next((trace for trace in traced if any("Search" in span["name"] for span in trace)), [])
 
     wait_until(whole, 20, "a trace with spans of all services that a search goes through")
