@@ -43,6 +43,8 @@ class Conditions(Cursor):
         following: Cond | None
         while (following := self.attempt(self._alternative)) is not None:
             conds.append(following)
+        if len(conds) > 1 and any(getattr(cond, "negated", False) for cond in conds):
+            return None  # "not A or B" denies both, or one of them
         return first if len(conds) == 1 else OrCond(tuple(conds))
 
     def _alternative(self) -> Cond | None:

@@ -202,6 +202,9 @@ def _may_be_value(tokens: Sequence[Token]) -> bool:
     if len(tokens) > 1:
         return any((fold(token.text),) not in lexicon.FUNCTION_WORDS for token in tokens)
     text = tokens[0].text
+    word = fold(text)
+    if word in _GRAINS or word in lexicon.UNITS or word in lexicon.ADJECTIVES or stem(word) in _GRAINS:
+        return text.isupper() and len(text) > 1
     if tokens[0].number is not None and len(text) < 3:  # noqa: PLR2004
         return False
     return (fold(text),) not in lexicon.FUNCTION_WORDS or (text.isupper() and len(text) > 1)
