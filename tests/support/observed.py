@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 from sqlglot import exp
@@ -12,6 +12,7 @@ from services.analyst.domain.language.answer import Scalar
 from services.analyst.domain.semantic_model import SemanticModel
 from services.analyst.domain.semantic_model.logical import rows
 
+Answer = TypeVar("Answer")
 _MAX_DISTINCT = 20_000  # values of a column that are kept
 
 
@@ -78,10 +79,11 @@ class Observed:
 
         return self._once(("determines", table, *key, column), ask)
 
-    def _once(self, key: tuple[str, ...], ask: Callable[[], Any]) -> Any:
+    def _once(self, key: tuple[str, ...], ask: Callable[[], Answer]) -> Answer:
         if key not in self._kept:
             self._kept[key] = ask()
-        return self._kept[key]
+        kept: Answer = self._kept[key]
+        return kept
 
     def _rows(self, table: str, *columns: str) -> str:
         entry = self.model.table(table)

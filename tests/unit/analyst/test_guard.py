@@ -97,7 +97,7 @@ def test_what_runs_is_rendered_from_the_tree_without_comments() -> None:
 def test_cte_is_found_whatever_its_case() -> None:
     text = guarded('WITH STAFF AS (SELECT 1 AS name) SELECT name FROM "Staff"')
 
-    assert duckdb.sql(text).fetchall() == [(1,)]
+    assert duckdb.execute(text).fetchall() == [(1,)]
 
 
 def test_cte_of_a_tables_name_is_told_from_the_table() -> None:

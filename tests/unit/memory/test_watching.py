@@ -51,6 +51,9 @@ class ListFeed:
         events = tuple(event for event in self.events if event.number > plan.after)
         return FeedPage(events, self.events[-1].number if self.events else plan.after, more=False)
 
+    async def tell_expired(self, now: datetime, limit: int) -> int:
+        raise AssertionError("a watch tells of changes; who sweeps makes them")
+
 
 def event(number: int) -> FeedEvent:
     return FeedEvent(number, EventKind.DELETED, f"m{number}", None, datetime(2030, 1, 2, tzinfo=UTC))

@@ -182,5 +182,5 @@ def test_log_line_survives_odd_values(value: object) -> None:
     ],
     ids=["none", "common", "traces", "metrics"],
 )
-def test_collector_of_spans_is_found_by_either_variable(settings: dict[str, str], exporting: bool) -> None:  # noqa: FBT001
+def test_collector_of_spans_is_found_by_either_variable(settings: dict[str, Any], exporting: bool) -> None:  # noqa: FBT001
     assert bool(_span_exporters("memory", MeshSettings(**settings))) is exporting
