@@ -44,21 +44,21 @@ _ENTRIES = {
     FILL: {
         "": "the|a|an|please|can you|could you|would you|will you|i would like|i'd like|like|want|to know|know|me|us|our|my|we|you|i|it|its|their|"
         "they|them|he|she|this|these|those|there|here|'s|all|all the|all of the|data|dataset|in the data|in the dataset|in the database|in total|"
-        "altogether|overall|value|given|some|any|such|so|ever|also|then|actually|currently on record|on record|in our records|"
-        "respectively|itself|themselves|one|ones|just|exactly one of|together|recorded|a list of|list of|the list of|value of|values of|"
+        "altogether|overall|given|some|any|such|so|ever|also|then|actually|currently on record|on record|in our records|"
+        "respectively|itself|themselves|one|ones|just|exactly one of|together|recorded|a list of|list of|the list of|"
         "information about|information on|details of|details about|details for|details on|see|breakdown of|the breakdown of|a breakdown of|"
         "kind|that there|entire available time period|over the entire available time period|over the entire time period|"
         "over all time|of all time|in all|as well|"
         "complete|full|entire|existing|available|possible|whole|ok|okay|hi|hello|thanks|thank you|hey|corresponding|associated",
     },
     AGG: {
-        "avg": "average|avg|mean|the average|on average|typical|average of|mean of|average value of|averaged",
+        "avg": "average|avg|mean|the average|on average|typical|average of|mean of|averaged",
         "sum": "total|sum|sum of|total of|the sum of|combined|cumulative total of|aggregate|summed|overall total|grand total",
         "count": "number of|total number of|count of|total count of|number|tally of|overall number of|"
         "frequency of",
-        "max": "maximum|max|maximum of|maximum value of|peak",
-        "min": "minimum|min|minimum of|minimum value of",
-        "median": "median|median of|median value of",
+        "max": "maximum|max|maximum of|peak",
+        "min": "minimum|min|minimum of",
+        "median": "median|median of",
         "stddev": "standard deviation of|standard deviation|std dev of|stddev of|stddev",
     },
     DISTINCT: {"": "distinct|different|unique|separate|individual"},
@@ -249,7 +249,6 @@ NOT_ADDITIVE = words(
     "rate ratio percent percentage price average age temperature rating score index latitude longitude altitude elevation year month "
     "day hour speed probability share margin per rank level id code pressure humidity limit balance population capacity"
 )
-ADDITIVE_AGGREGATES = words("sum count")
 # Words that a value must not be mistaken for when it is written in small letters.
 FUNCTION_WORDS: dict[tuple[str, ...], list[tuple[str, str]]] = {}
 for _kind, _groups in _ENTRIES.items():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from services.analyst.domain.language.answer import Values
-from services.analyst.domain.language.words import fold, is_near, loose, name_words, phrase, stem, words
+from services.analyst.domain.language.words import fold, is_near, loose, name_words, phrase, words
 from services.analyst.domain.semantic_model.model import Column, Filter, Kind, LogicalTable, Metric, SemanticModel
 
 _TYPE_WORDS = words("dim fact tbl table stg vw view raw dimension denormalized")
@@ -255,8 +255,3 @@ def _is_number(data_type: str) -> bool:
         "NUMERIC",
         "REAL",
     }
-
-
-def stems_of(text: str) -> tuple[str, ...]:
-    """Return the stems of a few words that the grammar compares with names."""
-    return tuple(stem(part) for part in text.split())

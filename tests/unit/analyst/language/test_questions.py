@@ -95,6 +95,8 @@ def test_paraphrases_get_the_same_rows(world: World, paraphrases: tuple[str, ...
         ("total price by slogan", "repeats"),
         ("How many bookings arrived in 2031?", ""),
         ("Why did price fall?", "Why"),
+        ("total value of bookings", "value"),
+        ("bookings that are not paid or cancelled", ""),
         ("", "empty"),
         ("price " * 400, "characters"),
     ],
