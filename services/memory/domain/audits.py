@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from services.memory.domain.audit import AUDIT_FIELDS, AuditLog, AuditPlan, Entry, ForeignEvent, KeptEvent, Verification
@@ -54,6 +55,7 @@ class Recorder:
         self._synchronous = synchronous
         self._waiting: list[Entry] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     async def record(self, entry: Entry) -> None:
         """Keep *entry*: durably when synchronous, else soon. Raises when the log cannot be written and too much waits already."""
@@ -78,7 +80,8 @@ class Recorder:
             raise
 
     async def close(self) -> None:
-        """Commit what waits; nothing may be recorded any more."""
+        """Commit what waits, now; nothing may be recorded any more."""
+        self._closing.set()
         if self._flushing is not None:
             await asyncio.wait({self._flushing})
         try:
@@ -90,7 +93,8 @@ class Recorder:
 
     async def _flush_soon(self) -> None:
         while self._waiting:
-            await asyncio.sleep(self._flush_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), self._flush_s)
             try:
                 await self.flush()
             except MemoryBoxError as error:

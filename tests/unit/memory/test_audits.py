@@ -72,6 +72,18 @@ async def test_entries_that_come_together_are_written_together() -> None:
     assert [len(entries) for entries in log.commits] == [10]
 
 
+async def test_closing_writes_what_waits_without_waiting_for_its_turn() -> None:
+    log = FakeLog()
+    recorder = Recorder(log, synchronous=False, flush_s=3600)
+    await recorder.record(ENTRY)
+    await asyncio.sleep(0)  # it waits for more to come
+
+    async with asyncio.timeout(20):
+        await recorder.close()
+
+    assert log.commits == [[ENTRY]]
+
+
 async def test_entries_outlast_a_log_that_is_down() -> None:
     log = FakeLog()
     log.down = True
