@@ -34,7 +34,7 @@ class Locks:
             lock = self._locks.setdefault(table, _Lock())
         deadline = time.monotonic() + timeout_s
         with lock.changed:
-            if lock.holder in {None, holder}:
+            if lock.holder is None or lock.holder is holder:
                 lock.holder, lock.statement = holder, statement
                 return
             if lock.waiters >= self.most_waiters:
@@ -65,7 +65,7 @@ class Locks:
             locks = list(self._locks.values())
         for lock in locks:
             with lock.changed:
-                if lock.holder == holder and holder is not None:
+                if lock.holder is holder and holder is not None:
                     lock.holder = None
                     lock.changed.notify_all()
 

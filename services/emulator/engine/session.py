@@ -21,7 +21,7 @@ class LiveSession(Session):
 
     def evaluate(self, sql: str) -> Any:
         """Return one value of the engine, for constants that compiling needs."""
-        row = self.cursor.execute(f"SELECT {sql}").fetchone()
+        row = next(iter(self.cursor.execute(f"SELECT {sql}").fetchall()), None)
         return row[0] if row else None
 
     def statement_commits(self, query_id: str) -> tuple[int, int] | None:

@@ -22,7 +22,7 @@ OPEN = 1 << 62  # end of a version that still stands
 FIRST_TRANSACTION = 1 << 61  # marks from here to OPEN belong to transactions under way
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Transaction:
     """Work of one session that others do not see yet."""
 
@@ -152,7 +152,7 @@ class Store:
             self._root.execute("COMMIT")
 
     def saved(self) -> str:
-        row = self._root.execute("SELECT body FROM catalog").fetchone()
+        row = next(iter(self._root.execute("SELECT body FROM catalog").fetchall()), None)
         return str(row[0]) if row else ""
 
     def close(self) -> None:
@@ -160,7 +160,10 @@ class Store:
             self._root.close()
 
     def _stands(self, table: str) -> bool:
-        found = self._root.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [table]).fetchone()
+        found = next(
+            iter(self._root.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [table]).fetchall()),
+            None,
+        )
         return bool(found and found[0])
 
     def _record(self, number: int) -> float:

@@ -12,6 +12,7 @@ from services.emulator.protocol.credentials import Identity
 from services.emulator.protocol.keys import ACCOUNT, CREDENTIALS
 from services.emulator.protocol.login import token_of
 
+IDENTITY = web.RequestKey("identity", Identity)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -81,7 +82,7 @@ def guarded(handler: Handler) -> Handler:
                     **({"Retry-After": str(after)} if after is not None else {}),
                 )
         try:
-            request["identity"] = identify(request)
+            request[IDENTITY] = identify(request)
         except SqlError as error:
             return refusal(401, str(error.code), error.message)
         if request.method == "POST" and request.can_read_body and request.content_type != "application/json":

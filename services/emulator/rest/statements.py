@@ -13,7 +13,7 @@ from services.emulator.protocol.login import opened, start
 from services.emulator.protocol.query import waited
 from services.emulator.protocol.rowtype import described
 from services.emulator.protocol.running import run_request
-from services.emulator.rest.access import answer, guarded, json_body, refusal
+from services.emulator.rest.access import IDENTITY, answer, guarded, json_body, refusal
 from services.emulator.statements.run import new_record
 
 PATIENCE_S = 45.0
@@ -49,7 +49,7 @@ async def submit(request: web.Request) -> web.StreamResponse:
                 },
             )
         try:
-            session = opened(account, request["identity"], str(body.get("role") or ""))
+            session = opened(account, request[IDENTITY], str(body.get("role") or ""))
         except SqlError as error:
             return refusal(401, str(error.code), error.message)
         user = account.catalog.users.get(session.user)
@@ -156,7 +156,7 @@ def _shaped(record: Record, partition: int) -> web.Response:
 
 def _found(request: web.Request) -> Record | None:
     record = request.app[ACCOUNT].history.get(request.match_info["handle"])
-    return record if record is not None and record.user == request["identity"].user else None
+    return record if record is not None and record.user == request[IDENTITY].user else None
 
 
 async def fetch(request: web.Request) -> web.StreamResponse:

@@ -272,7 +272,7 @@ def _unchanged(c: Compiler, value: Expr, to: SqlType, attempt: bool) -> str:
 
 @_rule("NUMBER", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "DATE", "TIME")
 def _epoch(c: Compiler, value: Expr, to: SqlType, attempt: bool) -> str:
-    seconds = f"make_timestamp(CAST(({value.sql}) * 1000000 AS BIGINT))"
+    seconds = f"make_timestamp(CAST(CAST({value.sql} AS DECIMAL(38,6)) * 1000000 AS BIGINT))"
     if to.name == "TIMESTAMP_TZ":
         return f"sf_zoned({to_wall(c, seconds)}, {seconds})"
     return f"CAST({seconds} AS {to.physical})"

@@ -8,7 +8,7 @@ from services.emulator.sql.dialect import position
 from services.emulator.sql.types import SqlType
 
 _D = exp.DataType.Type
-_INTEGERS = {_D.INT, _D.BIGINT, _D.SMALLINT, _D.TINYINT, _D.INT128, _D.MEDIUMINT}
+_INTEGERS = {_D.INT, _D.BIGINT, _D.SMALLINT, _D.TINYINT}
 _FLOATS = {_D.FLOAT, _D.DOUBLE}
 _TEXTS = {_D.TEXT, _D.VARCHAR, _D.NVARCHAR}
 _SIMPLE = {

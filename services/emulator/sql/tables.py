@@ -1,9 +1,10 @@
 """FROM: tables, views, subqueries, VALUES, table functions, LATERAL, and how they are joined."""
 
+from dataclasses import replace
+
 from sqlglot import exp
 
 from services.emulator import errors
-from services.emulator.sql.casts import cast
 from services.emulator.sql.compiler import Compiler
 from services.emulator.sql.dialect import position
 from services.emulator.sql.names import fold
@@ -67,6 +68,8 @@ def _add(c: Compiler, query: Query, node: exp.Expr, scope: Scope) -> str:
 def _table(c: Compiler, node: exp.Table, scope: Scope) -> str:
     name, renamed = _names(node)
     alias = c.alias()
+    if not isinstance(node.this, exp.Identifier):
+        raise errors.syntax(*position(node), node.sql(dialect="snowflake")[:30])
     if isinstance(node.this, exp.Var) or node.args.get("ordinality") or node.args.get("only"):
         raise errors.unsupported("querying a stage")
     if not node.args.get("db"):
@@ -177,6 +180,10 @@ def _join(c: Compiler, left: str, join: exp.Join, scope: Scope) -> str:
             raise errors.syntax(*position(join), "ON")
         return f"{left} CROSS JOIN {right}" if lateral or kind == "CROSS" else f"{left} CROSS JOIN {right}"
     words = f"{side or 'INNER'} JOIN"
+    if side in {"LEFT", "FULL"}:
+        scope.sources[before:] = [_optional(source) for source in new]
+    if side in {"RIGHT", "FULL"}:
+        scope.sources[:before] = [_optional(source) for source in scope.sources[:before]]
     if using:
         return f"{left} {words} {right} ON {_using(c, join, using, scope, before, side)}"
     if on is None:
@@ -184,6 +191,11 @@ def _join(c: Compiler, left: str, join: exp.Join, scope: Scope) -> str:
             raise errors.syntax(*position(join), "JOIN")
         return f"{left} {words} {right} ON TRUE"
     return f"{left} {words} {right} ON {truth(c, on, scope).sql}"
+
+
+def _optional(source: Source) -> Source:
+    """Return *source* as it is on the side of an outer join that may have no row."""
+    return replace(source, columns=tuple(replace(column, nullable=True) for column in source.columns))
 
 
 def _shared(left: list[Source], right: list[Source]) -> list[str]:
@@ -224,6 +236,3 @@ def _asof(c: Compiler, left: str, right: str, join: exp.Join, scope: Scope) -> s
     if (on := join.args.get("on")) is not None:
         tests.append(truth(c, on, scope).sql)
     return f"{left} ASOF LEFT JOIN {right} ON {' AND '.join(tests)}"
-
-
-_ = cast

@@ -33,7 +33,6 @@ class Change:
         self._locking = locking
         self._transaction: Transaction | None = session.writing_transaction()
         self._holder: object = self._transaction or object()
-        self._staged = f"w{session.session_id}"
 
     def __enter__(self) -> Self:
         if self._locking:
@@ -55,25 +54,23 @@ class Change:
 
     def stage(self, sql: str) -> int:
         """Compute which rows change and their new values, before anything is written; return how many were found."""
-        self._session.cursor.execute(f"CREATE OR REPLACE TEMP TABLE {self._staged} AS {sql}")
-        self._rows = self._session.cursor.execute(f"SELECT * FROM {self._staged}").to_arrow_table()  # noqa: S608 - our own name
-        self._session.cursor.execute(f"DROP TABLE {self._staged}")
+        self._rows = self._session.cursor.sql(sql).to_arrow_table()
         return int(self._rows.num_rows)
 
     def add(self, columns: list[Column], source: str, defaults: dict[str, str]) -> int:
         """Insert the rows of *source*."""
         names = [column.physical for column in columns] + list(defaults)
         picks = ", ".join([f"n.{column.physical}" for column in columns] + list(defaults.values()))
-        rows = self._session.cursor.execute(f"SELECT {picks} FROM ({source}) AS n").to_arrow_table()
+        rows = self._session.cursor.sql(f"SELECT {picks} FROM ({source}) AS n").to_arrow_table()
         return self._append(names, rows)
 
     def _append(self, names: list[str], rows: object) -> int:
         with self._session.store.writing(self._transaction) as (engine, mark):
             engine.register("incoming", rows)
-            done = engine.execute(
-                f"INSERT INTO {self.table.physical} ({', '.join(names)}, b, e) SELECT *, {mark}, {OPEN} FROM incoming"
-            ).fetchone()
-        return int(done[0]) if done else 0
+            return self._count(
+                engine,
+                f"INSERT INTO {self.table.physical} ({', '.join(names)}, b, e) SELECT *, {mark}, {OPEN} FROM incoming",
+            )
 
     def end_all(self) -> int:
         with self._session.store.writing(self._transaction) as (engine, mark):
@@ -108,7 +105,7 @@ class Change:
 
     @staticmethod
     def _count(engine: duckdb.DuckDBPyConnection, sql: str) -> int:
-        done = engine.execute(sql).fetchone()
+        done = next(iter(engine.execute(sql).fetchall()), None)
         return int(done[0]) if done else 0
 
     def apply(self, clauses: list[tuple[str, list[Column], pa.Table]]) -> dict[str, int]:

@@ -89,7 +89,7 @@ class _Merging:
             then = when.args["then"]
             sets = assignments(c, table, then.expressions, self._scope) if isinstance(then, exp.Update) else []  # type: ignore[arg-type]
             parts = ", ".join([f"{TARGET}.rid AS rid", *(f"{sql} AS {column.physical}" for column, sql in sets)])
-            rows = cursor.execute(
+            rows = cursor.sql(
                 f"SELECT {parts} FROM {target} JOIN {source} ON {on} WHERE COALESCE({test}, FALSE) AND NOT {taken}"
             ).to_arrow_table()
             self._clauses.append((_kind(when), [column for column, _ in sets], rows))
@@ -100,7 +100,7 @@ class _Merging:
             test = truth(c, when.args["condition"], self._source_scope).sql if when.args.get("condition") else "TRUE"  # type: ignore[arg-type]
             columns, cells = self._inserted(when.args["then"])
             picks = ", ".join(f"{cell} AS {column.physical}" for column, cell in zip(columns, cells, strict=True))
-            rows = cursor.execute(
+            rows = cursor.sql(
                 f"SELECT {picks} FROM {source} WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE {on}) AND COALESCE({test}, FALSE) AND NOT {taken}"
             ).to_arrow_table()
             self._clauses.append(("INSERT", columns, rows))  # type: ignore[arg-type]

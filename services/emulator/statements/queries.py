@@ -1,5 +1,7 @@
 """SELECT and what else answers with rows of a query."""
 
+from dataclasses import replace
+
 from services.emulator import errors
 from services.emulator.engine.results import SELECT, Result
 from services.emulator.sql.compiler import Compiler
@@ -21,13 +23,28 @@ def remember(run: Run, c: Compiler) -> None:
     run.session.record.objects = tuple({table.path: None for table in c.objects})
 
 
+def require_warehouse(run: Run) -> None:
+    """Refuse work without a running warehouse; one that resumes by itself is started."""
+    warehouse = run.session.catalog.warehouses.get(run.session.warehouse)
+    if warehouse is None:
+        raise errors.no_warehouse()
+    if warehouse.state == "SUSPENDED":
+        if not warehouse.auto_resume:
+            raise errors.SqlError(
+                606,
+                "57P03",
+                f"Warehouse '{warehouse.name}' is suspended and cannot run statements until it is resumed.",
+            )
+        warehouse.state = "STARTED"
+
+
 @statement("SELECT", "WITH", "(")
 def select(run: Run) -> Result:
     c = new_compiler(run)
     query = c.query(parse(run.text))
     remember(run, c)
-    if c.objects and not run.session.warehouse:
-        raise errors.no_warehouse()
+    if c.objects:
+        require_warehouse(run)
     if run.describe_only:
         return Result(query.outputs, SELECT, rows=[], binds=c.next_bind)
     return fetched(run, query)
@@ -37,5 +54,9 @@ def fetched(run: Run, query: Query, kind: int = SELECT) -> Result:
     """Return the rows of a compiled query."""
     limit = int(run.session.parameter("ROWS_PER_RESULTSET"))
     sql = f"SELECT * FROM ({query.sql}) LIMIT {limit}" if limit else query.sql
-    table = run.session.cursor.execute(sql).to_arrow_table()
-    return Result(query.outputs, kind, table=table)
+    table = run.session.cursor.sql(sql).to_arrow_table()
+    outputs = tuple(
+        replace(output, nullable=output.nullable or table.column(at).null_count > 0)
+        for at, output in enumerate(query.outputs)
+    )
+    return Result(outputs, kind, table=table)

@@ -142,7 +142,9 @@ def set_variable(run: Run) -> Result:
         raise errors.compilation(1003, "42000", "syntax error: number of variables and values differ")
     for name, node in zip(names, nodes, strict=True):
         value = c.bind(node, Scope())
-        held = run.session.cursor.execute(f"SELECT CAST({value.sql} AS {value.type.physical})").fetchone()
+        held = next(
+            iter(run.session.cursor.execute(f"SELECT CAST({value.sql} AS {value.type.physical})").fetchall()), None
+        )
         kind = value.type if value.type.name != "NULL" else t.VARCHAR
         if len(str(held[0])) > 256 and kind.name == "VARCHAR":  # noqa: PLR2004 - docs: session-variables
             raise errors.SqlError(

@@ -1,7 +1,7 @@
 """How a function is declared: name, kinds of argument, result, the engine's SQL, and its page in Snowflake's reference."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
@@ -157,9 +157,10 @@ def coerced(call: Call, arg: Expr, kind: str) -> Expr:  # noqa: C901, PLR0911, P
                 raise call.refused()
             if kind == "f":
                 return cast(c, value, t.FLOAT)
-            return (
-                cast(c, value, t.INTEGER) if kind == "i" and (value.type.name == "FLOAT" or value.type.scale) else value
-            )
+            if kind == "n":
+                return value
+            whole = cast(c, value, t.INTEGER) if value.type.name == "FLOAT" or value.type.scale else value
+            return replace(whole, sql=f"CAST({whole.sql} AS BIGINT)")  # so that templates do not overflow 32 bits
         case "b":
             if name in {"BOOLEAN", "NULL", "NUMBER", "FLOAT", "VARCHAR", "VARIANT"}:
                 return cast(c, arg, t.BOOLEAN)

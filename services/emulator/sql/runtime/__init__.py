@@ -27,6 +27,7 @@ _MACROS = (
 def install(connection: duckdb.DuckDBPyConnection) -> None:
     """Give *connection*'s database all functions; cursors of it share them."""
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    connection.execute("SET GLOBAL python_enable_replacements = false")  # names of tables are never Python's variables
     connection.execute("SET GLOBAL error_on_division_by_zero = false")  # our macros refuse it in Snowflake's words
     for family in (arrays, conversions, regexps, semi, texts, times):
         for name, (function, arguments, result) in family.FUNCTIONS.items():
@@ -40,7 +41,9 @@ def install(connection: duckdb.DuckDBPyConnection) -> None:
 def _add(
     connection: duckdb.DuckDBPyConnection, name: str, function: Any, arguments: list[str] | None, result: str
 ) -> None:
-    parameters = None if arguments is None else [duckdb.type(kind) for kind in arguments]
+    parameters = (
+        None if arguments is None else [duckdb.type("BIGINT" if kind == "INTEGER" else kind) for kind in arguments]
+    )
     connection.create_function(name, _strict(function), parameters, duckdb.type(result), null_handling="special")
 
 
