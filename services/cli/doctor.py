@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import dataclasses
-import difflib
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,15 +15,16 @@ from services.cli.output import print_json, print_table
 from services.cli.ports import require_free
 from services.cli.settings import CliSettings, service_settings
 from services.cli.status import DOWN, READY, ask_all
+from services.cli.unknown import slips
 from services.cli.up import built_services
 from services.embedding.settings import EmbeddingSettings
 from services.memory import offline
 from services.memory.settings import Settings
-from services.mesh.config import BUILT_SERVICES, BadSettings, LifetimeSettings, MeshSettings, load, require_valid
+from services.memory.stores.embedded.lock import holder
+from services.mesh.config import BUILT_SERVICES, BadSettings, MeshSettings, load, require_valid
 from services.mesh.errors import MemoryBoxError
 from services.mesh.keys import KeyFolder
 
-PREFIX = "MEMORYBOX_"
 LOW_SPACE_BYTES = 1 << 30
 SKEW = timedelta(minutes=1)  # between the clock and the newest event
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -99,21 +99,12 @@ def examine(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _variables(environ: Mapping[str, str]) -> Iterator[Finding]:
-    known = set(_known_variables())
-    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-    for name in unknown:
-        meant = difflib.get_close_matches(name, known, 1)
-        advice = f"did you mean {meant[0]}?" if meant else "unset it; the README lists all that there are"
-        yield Finding("variables", Verdict.WRONG, f"{name} means nothing", advice)
-    if not unknown:
+    found = list(slips(environ))
+    for slip in found:
+        advice = f"did you mean {slip.meant}?" if slip.meant else "unset it; the README lists all that there are"
+        yield Finding("variables", Verdict.WRONG, f"{slip.variable} means nothing", advice)
+    if not found:
         yield Finding("variables", Verdict.RIGHT, "every MEMORYBOX_ variable is known")
-
-
-def _known_variables() -> Iterator[str]:
-    classes = (MeshSettings, CliSettings, LifetimeSettings, *map(service_settings, BUILT_SERVICES))
-    for cls in classes:
-        for field in dataclasses.fields(cls):
-            yield field.metadata["variable"]
 
 
 def _data_folder(patient: Patient) -> Iterator[Finding]:
@@ -122,6 +113,8 @@ def _data_folder(patient: Patient) -> Iterator[Finding]:
         yield Finding("data folder", Verdict.NOTE, f"{folder} is not there yet", "`memorybox up` makes it")
         return
     yield from _private("data folder", [path for path in (folder / "memory",) if path.is_dir()], "only you may read it")
+    process = holder(folder / "memory")
+    yield Finding("folder lock", Verdict.RIGHT, f"process {process} has the data folder" if process else "no process has the data folder")  # fmt: skip
     free = shutil.disk_usage(folder).free
     needed = max(LOW_SPACE_BYTES, 2 * patient.database.stat().st_size if patient.database.exists() else 0)
     if free < needed:
@@ -195,7 +188,12 @@ def _services(patient: Patient) -> Iterator[Finding]:
     if all(state.state == DOWN for state in states):
         require_free(built_services(patient.mesh), patient.mesh.bind, 0)
         yield Finding("ports", Verdict.RIGHT, "all are free")
-        yield Finding("services", Verdict.WRONG, "none runs", "`memorybox up` starts them")
+        process = holder(patient.database.parent)
+        if process:  # of another mesh, or left over
+            detail = f"none answers at these ports, yet process {process} has the data folder"
+            yield Finding("services", Verdict.WRONG, detail, "use the settings that it was started with, or stop it")
+        else:
+            yield Finding("services", Verdict.WRONG, "none runs", "`memorybox up` starts them")
         return
     for state in states:
         if state.state == READY:

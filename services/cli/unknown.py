@@ -4,8 +4,8 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 
 import services
 from services.gateway.transcoder import Options
@@ -13,6 +13,14 @@ from services.gateway.transcoder import Options
 PREFIX = "MEMORYBOX_"
 # Modules that declare settings beside the `settings` of each service.
 _OTHERS = ("services.mesh.config",)
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """A variable that nothing reads; *meant* is the nearest name that something does, '' when none is near."""
+
+    variable: str
+    meant: str
 
 
 def known_variables() -> frozenset[str]:
@@ -30,12 +38,18 @@ def known_variables() -> frozenset[str]:
     return frozenset(declared | {f"{PREFIX}GATEWAY_{item.name.upper()}" for item in fields(Options)})
 
 
-def warnings(environ: Mapping[str, str], known: Iterable[str] | None = None) -> list[str]:
-    """Return a line for every variable of our prefix that nothing reads, with the nearest name that something does."""
+def slips(environ: Mapping[str, str], known: Iterable[str] | None = None) -> Iterator[Slip]:
+    """Yield every variable of our prefix that nothing reads, by name."""
     names = sorted(known_variables() if known is None else known)
-    lines = []
     for variable in sorted(environ):
         if variable.startswith(PREFIX) and variable not in names:
             near = difflib.get_close_matches(variable, names, n=1, cutoff=0.75)
-            lines.append(f"{variable} is no setting{f'; is {near[0]} meant?' if near else ''}")
-    return lines
+            yield Slip(variable, near[0] if near else "")
+
+
+def warnings(environ: Mapping[str, str], known: Iterable[str] | None = None) -> list[str]:
+    """Return a line for each slip."""
+    return [
+        f"{slip.variable} is no setting{f'; is {slip.meant} meant?' if slip.meant else ''}"
+        for slip in slips(environ, known)
+    ]

@@ -27,7 +27,7 @@ from services.memory.stores.embedded.database import (
     translated_errors,
 )
 from services.memory.stores.embedded.keyring import Keyring
-from services.memory.stores.embedded.lock import FolderLock, StoreLocked
+from services.memory.stores.embedded.lock import FolderLock, holder
 from services.memory.stores.embedded.restore import carry_over, owners_being_erased
 from services.memory.stores.embedded.rows import from_us
 from services.memory.stores.embedded.schema import MIGRATIONS
@@ -49,13 +49,7 @@ def open_backups(mesh: MeshSettings, settings: Settings, *, read_only: bool = Tr
 
 def is_in_use(backups: BackupFolder) -> bool:
     """Say whether a process has the live data."""
-    if not backups.folders.store.is_dir():
-        return False
-    try:
-        FolderLock(backups.folders.store).release()
-    except StoreLocked:
-        return True
-    return False
+    return bool(holder(backups.folders.store))
 
 
 @dataclass(frozen=True, slots=True)

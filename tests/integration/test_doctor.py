@@ -1,6 +1,7 @@
 """`memorybox doctor` names what is wrong and what to do, and nothing else."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,25 @@ def test_every_fault_has_an_advice(environ: dict[str, str], tmp_path: Path) -> N
     assert found["variables"].advice == "did you mean MEMORYBOX_BACKUP_EVERY?"
     assert found["keys"].advice == f"chmod 600 {tmp_path / 'keys' / 'registry.json'}"
     assert all(finding.advice for finding in found.values())
+
+
+async def test_process_that_has_the_data_folder_is_named(environ: dict[str, str], tmp_path: Path) -> None:
+    store = await EmbeddedMemoryStore.open(tmp_path / "memory")
+    found = {finding.check: finding for finding in await asyncio.to_thread(lambda: list(examine(environ)))}
+    await store.close()
+    free = {finding.check: finding for finding in await asyncio.to_thread(lambda: list(examine(environ)))}
+
+    assert found["folder lock"].detail == f"process {os.getpid()} has the data folder"
+    assert found["services"].detail == f"none answers at these ports, yet process {os.getpid()} has the data folder"
+    assert free["folder lock"].detail == "no process has the data folder"
+    assert free["services"].detail == "none runs"
+
+
+def test_settings_of_every_service_are_known(environ: dict[str, str]) -> None:
+    # Of a package that `up` does not start, and of the transcoder's options.
+    known = {"MEMORYBOX_SNOWFLAKE_SESSIONS": "2", "MEMORYBOX_GATEWAY_UNKNOWN_JSON": "ignore"}
+
+    assert wrong(environ | known) == {}
 
 
 def test_damage_of_the_database_is_found(environ: dict[str, str], tmp_path: Path) -> None:

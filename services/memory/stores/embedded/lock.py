@@ -1,4 +1,4 @@
-"""One process at a time writes a data folder."""
+"""One process at a time writes a folder: of data, of keys."""
 
 import fcntl
 import os
@@ -10,9 +10,24 @@ LOCK_NAME = "lock"
 
 
 class StoreLocked(FailedPrecondition):
-    """Another process has the data folder open."""
+    """Another process has the folder open."""
 
     reason = "STORE_LOCKED"
+
+
+def holder(folder: Path) -> str:
+    """Return the id of the process that has *folder*, "unknown" when it has not said so yet, '' when none has it."""
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _told(descriptor)
+    finally:
+        os.close(descriptor)
+    return ""
 
 
 class FolderLock:
@@ -23,12 +38,12 @@ class FolderLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            process = _told(self._descriptor)
             os.close(self._descriptor)
             raise StoreLocked(
-                f"the data folder {folder} is in use by process {holder}; stop it or choose another folder",
+                f"the folder {folder} is in use by process {process}; stop it or choose another folder",
                 folder=str(folder),
-                pid=holder,
+                pid=process,
             ) from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -36,3 +51,8 @@ class FolderLock:
     def release(self) -> None:
         """Let the next process in."""
         os.close(self._descriptor)
+
+
+def _told(descriptor: int) -> str:
+    """Return the process id that a lock's file says."""
+    return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
