@@ -16,6 +16,7 @@ from services.analyst.backends.observations import Observations
 from services.analyst.domain.asking import Asking
 from services.analyst.domain.audit import Recorder
 from services.analyst.domain.conversations import Conversations
+from services.analyst.domain.describing import RowsDescriber
 from services.analyst.domain.drafting import Drafting
 from services.analyst.domain.executing import Executing
 from services.analyst.domain.listing import ModelPages
@@ -62,7 +63,7 @@ async def build(mesh: Mesh, settings: Settings) -> Service:
     conversations = Conversations(EmbeddedAnswerStore(database))
     tables = Tables(warehouse, mesh.settings.operator_role)
     use_cases = AnalystUseCases(
-        asking=Asking(models, analyst, statements, conversations),
+        asking=Asking(models, analyst, statements, conversations, RowsDescriber()),
         executing=Executing(models, statements),
         conversations=conversations,
         models=models,

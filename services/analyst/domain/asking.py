@@ -85,7 +85,9 @@ class Asking:
             return
         yield Result(rows)
         if self._describer is not None:
-            described = await asyncio.to_thread(self._describer.describe, question, statement.columns, rows)
+            described = await asyncio.to_thread(
+                self._describer.describe, question, statement.columns, prepared.tree, rows
+            )
             for event in described:
                 if event is not None:
                     yield event

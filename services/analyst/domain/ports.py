@@ -81,9 +81,9 @@ class Describer(Protocol):
     """Says in words and pictures what a result holds. Called on a thread."""
 
     def describe(
-        self, question: str, columns: Sequence[OutputColumn], result: Rows
+        self, question: str, columns: Sequence[OutputColumn], query: exp.Query, result: Rows
     ) -> tuple[Explanation | None, Chart | None]:
-        """Return both, each None where there is nothing to say or draw."""
+        """Return both, each None where there is nothing to say or draw. *query* is the statement as it was checked."""
         ...
 
 

@@ -121,7 +121,9 @@ class FakeAnswers:
 class FakeDescriber:
     """Has a word and a picture for everything."""
 
-    def describe(self, question: str, columns: Sequence[OutputColumn], result: Rows) -> tuple[Explanation, Chart]:
+    def describe(
+        self, question: str, columns: Sequence[OutputColumn], query: exp.Query, result: Rows
+    ) -> tuple[Explanation, Chart]:
         """Return them."""
         return Explanation(f"{len(result.rows)} rows by {columns[0].name}"), Chart({"mark": "bar"})
 
