@@ -131,7 +131,7 @@ class Session:
         if not caller and kind in {"DATABASE", "SCHEMA"} and self._owns(kind, name, roles):
             return True
         wanted = {privilege, "ALL", "OWNERSHIP"}
-        if kind in {"DATABASE", "SCHEMA"} and privilege == "USAGE" and name.split(".")[0] == "SNOWFLAKE":
+        if kind in {"DATABASE", "SCHEMA"} and privilege == "USAGE" and name.split(".", maxsplit=1)[0] == "SNOWFLAKE":
             return True
         if kind == "SCHEMA" and privilege == "USAGE" and name.endswith(".INFORMATION_SCHEMA"):
             return True

@@ -63,7 +63,7 @@ def _fixed(value: Any) -> SqlType:
 
 def _text(of: SqlType, value: str, form: str | None) -> str:
     """Return a moment's count as text that reads back; other values are text already."""
-    number = value.split(" ")[0]
+    number = value.split(" ", maxsplit=1)[0]
     if form or not number.lstrip("-").isdigit():
         return value
     match of.name:

@@ -4,11 +4,7 @@ from sqlglot import exp
 
 from services.emulator.engine import scans
 from services.emulator.sql import (
-    casts,
-    literals,
-    operators,
     select,
-    semi_paths,
     table_functions,
     pivots,
     user_functions,

@@ -125,8 +125,8 @@ def translated(text: str) -> errors.SqlError:
         return errors.SqlError(100038, "22018", f"Numeric value '{value}' is not recognized")
     if "aggregate function calls cannot be nested" in text:
         return errors.compilation(2056, "42601", "Aggregate functions cannot be nested")
-    log.warning("the engine refused what was compiled for it: %s", text.split("\n")[0][:500])
-    return errors.internal(text.split("\n")[0][:300])
+    log.warning("the engine refused what was compiled for it: %s", text.split("\n", maxsplit=1)[0][:500])
+    return errors.internal(text.split("\n", maxsplit=1)[0][:300])
 
 
 def _value(text: str) -> str:
