@@ -1,10 +1,16 @@
 """Joins the parts of the compiler: larger constructs call back into these."""
 
+# ruff: noqa: F401 - modules are imported for what they register
+
 from sqlglot import exp
 
 from services.emulator.engine import scans
 from services.emulator.sql import (
+    casts,
+    literals,
+    operators,
     select,
+    semi_paths,
     table_functions,
     pivots,
     user_functions,

@@ -1,5 +1,7 @@
 """Runs statements: sets up what they see, times them, turns the engine's faults into Snowflake's, writes history."""
 
+# ruff: noqa: F401 - modules are imported for what they register
+
 import logging
 import re
 import threading
@@ -125,8 +127,8 @@ def translated(text: str) -> errors.SqlError:
         return errors.SqlError(100038, "22018", f"Numeric value '{value}' is not recognized")
     if "aggregate function calls cannot be nested" in text:
         return errors.compilation(2056, "42601", "Aggregate functions cannot be nested")
-    log.warning("the engine refused what was compiled for it: %s", text.split("\n", maxsplit=1)[0][:500])
-    return errors.internal(text.split("\n", maxsplit=1)[0][:300])
+    log.warning("the engine refused what was compiled for it: %s", text.split("\n")[0][:500])
+    return errors.internal(text.split("\n")[0][:300])
 
 
 def _value(text: str) -> str:
