@@ -107,11 +107,7 @@ class Checker:
         if body.get("code") != wanted.get("code", code):
             yield f"code {body.get('code')}, not {wanted.get('code', code)}"
         if "field" in wanted:
-            fields = [
-                violation.get("field")
-                for detail in body.get("details", [])
-                for violation in detail.get("fieldViolations", [])
-            ]
+            fields = _violated(body)
             if wanted["field"] not in fields:
                 yield f"violations of {fields}, not of {wanted['field']!r}"
         if "says" in wanted and not re.search(wanted["says"], answer.body.decode()):
@@ -185,6 +181,11 @@ class Checker:
         if not holds(wanted, answer.json()):
             yield f"got {_short(answer.body.decode())} without {_short(json.dumps(wanted, default=str))}"
 
+    def _violations(self, wanted: Any, answer: Answer, _data: Mapping[str, Any]) -> Iterator[str]:
+        got = _violated(answer.json())
+        if got != list(wanted):
+            yield f"violations of {got}, not of {list(wanted)}"
+
     def _text(self, wanted: Any, answer: Answer, _data: Mapping[str, Any]) -> Iterator[str]:
         if answer.body != str(wanted).encode("utf-8", "surrogateescape"):
             yield f"got {_short(answer.body.decode(errors='replace'))!r}, not {_short(wanted)!r}"
@@ -255,8 +256,14 @@ class Checker:
 
     _BODIES: Mapping[str, Callable[..., Iterator[str]]] = {
         "json": _json, "json_has": _json_has, "text": _text, "hex": _hex, "match": _match, "absent": _absent, "lines": _lines,
-        "events": _events, "frames": _frames, "protobuf": _message,
+        "events": _events, "frames": _frames, "protobuf": _message, "violations": _violations,
     }  # fmt: skip
+
+
+def _violated(status: Mapping[str, Any]) -> list[str]:
+    """Return the fields of all BadRequest details, which may stand beside others."""
+    details = status.get("details", [])
+    return [str(violation.get("field")) for detail in details for violation in detail.get("fieldViolations", [])]
 
 
 def _fit(wanted: Sequence[Any], got: Sequence[str]) -> bool:

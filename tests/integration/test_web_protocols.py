@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from memorybox.memory.v1 import memory_service_pb2 as pb
@@ -290,3 +292,21 @@ async def test_service_that_is_down_is_unavailable(upstream: FakeUpstream) -> No
 
     assert grpc_web(web.body)[1]["grpc-status"] == "14"
     assert (connect.status, connect.json["code"]) == (503, "unavailable")
+
+
+async def test_access_log_tells_how_calls_ended_that_are_200_in_http(
+    edge: Gateway, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def missing(_request: bytes, context: Any) -> bytes:
+        await context.abort(grpc.StatusCode.NOT_FOUND, "no such memory")
+        return b""
+
+    with caplog.at_level(logging.INFO, "services.gateway.access"):
+        upstream.answers["GetMemory"] = one_memory
+        await edge.ask("POST", f"{MEMORIES}/GetMemory", [GRPC_WEB], envelope(b""))
+        upstream.answers["GetMemory"] = missing
+        await edge.ask("POST", f"{MEMORIES}/GetMemory", [GRPC_WEB], envelope(b""))
+        await edge.ask("GET", "/v1/memories/01JQ8Z6T5V3W4X2Y1Z0ABCDEFG")
+
+    told = [vars(record) for record in caplog.records if record.name == "services.gateway.access"]
+    assert [(line["status"], line.get("code")) for line in told] == [(200, "OK"), (200, "NOT_FOUND"), (404, None)]

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import grpc
 from aiohttp import web
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 
-from services.mesh.telemetry import ERROR_TYPE, Telemetry, remote_context
+from services.mesh.telemetry import ERROR_TYPE, RPC_STATUS, Telemetry, remote_context
 
 log = logging.getLogger("services.gateway.access")
 
@@ -24,6 +25,9 @@ SERVER_ERROR = 500
 KNOWN_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 OTHER_METHOD = "_OTHER"
 _NO_CONTEXT = Context()
+_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+_OUR_FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+"""Codes that OpenTelemetry counts as errors of a server."""
 
 
 @dataclass(slots=True)
@@ -39,6 +43,8 @@ class Exchange:
     user: str = ""
     reason: str = ""
     status: int = 0
+    code: int | None = None
+    """gRPC code of the end, where the HTTP status does not tell it."""
 
     @property
     def trace_id(self) -> str:
@@ -135,23 +141,20 @@ class Recorder:
         if exchange.status != CLIENT_GONE:
             told["http.response.status_code"] = exchange.status
             exchange.span.set_attribute("http.response.status_code", exchange.status)
-        error = self._error(exchange.status)
+        if exchange.code is not None:
+            told[RPC_STATUS] = _code_name(exchange.code)
+            exchange.span.set_attribute(RPC_STATUS, _code_name(exchange.code))
+        error = _error(exchange)
         if error:
             told[ERROR_TYPE] = error
             exchange.span.set_attribute(ERROR_TYPE, error)
-        if exchange.status >= SERVER_ERROR:
-            exchange.span.set_status(StatusCode.ERROR)
+            if exchange.status != CLIENT_GONE:
+                exchange.span.set_status(StatusCode.ERROR)
         self._duration.record(took_s, told)
         if exchange.reason:
             self._refusals.add(1, {"reason": exchange.reason})
         self._log(exchange, took_s)
         exchange.span.end()
-
-    @staticmethod
-    def _error(status: int) -> str:
-        if status == CLIENT_GONE:
-            return "client_gone"
-        return str(status) if status >= SERVER_ERROR else ""
 
     def _log(self, exchange: Exchange, took_s: float) -> None:
         level = logging.DEBUG if exchange.span is trace.INVALID_SPAN else logging.INFO
@@ -159,6 +162,7 @@ class Recorder:
             "method": exchange.method,
             "route": exchange.route,
             "status": exchange.status,
+            "code": "" if exchange.code is None else _code_name(exchange.code),
             "ms": round(took_s * 1000, 2),
             "user": self._pseudonym(exchange.user),
             "reason": exchange.reason,
@@ -173,3 +177,17 @@ class Recorder:
         if not user:
             return ""
         return hashlib.blake2b(user.encode(), key=self._pseudonym_key, digest_size=6).hexdigest()
+
+
+def _code_name(code: int) -> str:
+    return _CODES.get(code, "UNKNOWN")
+
+
+def _error(exchange: Exchange) -> str:
+    """Return what the error is called in metrics, empty for none and for those that are the caller's."""
+    if exchange.status == CLIENT_GONE:
+        return "client_gone"
+    if exchange.status >= SERVER_ERROR:
+        return str(exchange.status)
+    name = "" if exchange.code is None else _code_name(exchange.code)
+    return name if name in _OUR_FAULTS else ""

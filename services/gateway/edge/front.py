@@ -25,6 +25,7 @@ from services.gateway.edge.refusals import reason_of, refuse
 from services.gateway.edge.shedding import Slots
 from services.gateway.transcoder import CallContext, HttpError, Match, Transcoder, from_aiohttp
 from services.gateway.transcoder.calls import Channel
+from services.gateway.transcoder.errors import ENDED
 from services.gateway.transcoder.rules import BIDI, CLIENT_STREAM
 from services.mesh.errors import MemoryBoxError
 from services.mesh.identity import ACTING
@@ -125,6 +126,7 @@ class Front:
                 request[BEHIND] = self._behind
                 response = await self._answer(request, exchange)
                 exchange.status = response.status
+                exchange.code = request.get(ENDED)
                 return response
         finally:
             if isinstance(connection, EdgeConnection):

@@ -85,6 +85,9 @@ CODE_OF_HTTP = {
 MAX_MESSAGE_CHARS = 4096
 MAX_BODY_BYTES = 64 * 1024
 ERROR_DOMAIN = "transcoder"
+INVALID_INPUT = "INVALID_INPUT"
+ENDED = web.RequestKey("ended", int)
+"""gRPC code of a failure that the HTTP status of the answer cannot tell, or not alone."""
 
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 
@@ -136,13 +139,14 @@ def refusal(
 
 
 def bad_request(violations: Sequence[Violation]) -> HttpError:
-    """Return a 400 that names every violated field (at most ``MAX_VIOLATIONS``)."""
+    """Return a 400 that names every violated field (at most ``MAX_VIOLATIONS``), and a reason as every refusal of a service does."""
     shown = violations[:MAX_VIOLATIONS]
     detail = error_details_pb2.BadRequest()
     for field, description in shown:
         detail.field_violations.add(field=field, description=description)
     message = "; ".join(f"{field}: {text}" if field else text for field, text in shown)
-    return refusal(INVALID_ARGUMENT, message, details=[detail])
+    info = error_details_pb2.ErrorInfo(reason=INVALID_INPUT, domain=ERROR_DOMAIN)
+    return refusal(INVALID_ARGUMENT, message, details=[detail, info])
 
 
 def error_response(

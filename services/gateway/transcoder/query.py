@@ -91,12 +91,17 @@ class QueryBinder:
                 self._add(bound, path, value)
             except _Unbindable as error:
                 if not (error.unknown and self._options.unknown_query == "ignore"):
-                    violations.append((name, str(error)))
+                    violations.append((self._field(name), str(error)))
             except JsonRefused as error:
-                violations.append((name, f"{error.description} at {error.field or name}"))
+                violations.append((self._field(name), f"{error.description} at {error.field or name}"))
             except ValueError as error:
-                violations.append((name, f"{error}, got {text[:64]!r}"))
+                violations.append((self._field(name), f"{error}, got {text[:64]!r}"))
         return list(bound.values())
+
+    def _field(self, name: str) -> str:
+        """Return the path that a parameter names in proto names, or *name* where it names none."""
+        known = self._known.get(name)
+        return name if known is None else known[0].text
 
     @staticmethod
     def _add(bound: dict[str, tuple[FieldPath, Any]], path: FieldPath, value: Any) -> None:

@@ -10,7 +10,7 @@ from services.gateway.transcoder import body as bodies
 from services.gateway.transcoder import metadata as md
 from services.gateway.transcoder import protocols
 from services.gateway.transcoder.envelopes import message_too_large, only
-from services.gateway.transcoder.errors import DEADLINE_EXCEEDED, refusal
+from services.gateway.transcoder.errors import DEADLINE_EXCEEDED, ENDED, OK, refusal
 from services.gateway.transcoder.offload import sized
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.protocols import Rpc
@@ -67,6 +67,7 @@ class RpcServer:
                 call = self._server.start(exchange, message)
                 raw, initial, trailing = await self._server.outcome(exchange, call, call)
         data = await sized(len(raw), rpc.messages.response, raw, rpc.face.form)
+        exchange.request[ENDED] = OK
         return await rpc.face.answer(
             exchange.request,
             data,

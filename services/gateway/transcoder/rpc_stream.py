@@ -9,7 +9,7 @@ from aiohttp import web
 
 from services.gateway.transcoder import metadata as md
 from services.gateway.transcoder.calls import RpcErrors, only_call_cancelled, unusable
-from services.gateway.transcoder.errors import CANCELLED, HttpError, refusal
+from services.gateway.transcoder.errors import CANCELLED, ENDED, OK, HttpError, refusal
 from services.gateway.transcoder.offload import sized
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.protocols import Pairs, Rpc
@@ -103,6 +103,7 @@ class RpcStream:
         """Tell the client how the stream ended; an error before the answer is raised."""
         if self._response is None:
             raise error or refusal(CANCELLED, "the call was cancelled")
+        self._request[ENDED] = OK if error is None else error.status.code
         try:
             await self._write(self._rpc.face.end(error, trailers))
             await self._response.write_eof()

@@ -12,7 +12,7 @@ from services.gateway.transcoder import metadata as md
 from services.gateway.transcoder import negotiation
 from services.gateway.transcoder.calls import RpcErrors, only_call_cancelled, unusable
 from services.gateway.transcoder.codec import JsonCodec
-from services.gateway.transcoder.errors import CANCELLED, HttpError, refusal, status_json
+from services.gateway.transcoder.errors import CANCELLED, ENDED, HttpError, refusal, status_json
 from services.gateway.transcoder.framing import Bytes, Framing, framing_of
 from services.gateway.transcoder.offload import sized
 from services.gateway.transcoder.options import Options
@@ -161,6 +161,7 @@ class ServerStream:
         """Tell the client in the framing's own way; an error before the answer is raised."""
         if self._response is None:
             raise error
+        self._request[ENDED] = error.status.code
         try:
             record = self._framing.error(status_json(error.status, self._codec))
             if record:

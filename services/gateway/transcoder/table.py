@@ -7,6 +7,7 @@ from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.descriptors import DescriptorError
 from services.gateway.transcoder.errors import (
     INVALID_ARGUMENT,
+    INVALID_INPUT,
     NOT_FOUND,
     OK,
     UNIMPLEMENTED,
@@ -123,7 +124,7 @@ class RouteTable:
         try:
             raw, trailing = split_path(raw_path)
         except BadPath as error:
-            raise refusal(INVALID_ARGUMENT, str(error)) from None
+            raise refusal(INVALID_ARGUMENT, str(error), reason=INVALID_INPUT) from None
         if trailing and self._strict_slash:
             raise refusal(NOT_FOUND, "no such path")
         return self._fitting(raw, verb_allowed=not trailing)

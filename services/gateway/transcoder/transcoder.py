@@ -11,7 +11,7 @@ from google.protobuf import json_format
 
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.descriptors import DescriptorError, load_descriptor_sets
-from services.gateway.transcoder.errors import INVALID_ARGUMENT, OK, HttpError, refusal
+from services.gateway.transcoder.errors import ENDED, INVALID_ARGUMENT, INVALID_INPUT, OK, HttpError, refusal
 from services.gateway.transcoder.options import Options
 from services.gateway.transcoder.protocols import Face
 from services.gateway.transcoder.rpc import RpcServer
@@ -85,7 +85,7 @@ class Transcoder:
     def match_request(self, request: web.BaseRequest) -> Match:
         """Return the route of *request*, as ``match`` does; with ``form_fallback`` forms may mean other methods."""
         if "#" in request.raw_path:
-            raise refusal(INVALID_ARGUMENT, "path contains '#'")
+            raise refusal(INVALID_ARGUMENT, "path contains '#'", reason=INVALID_INPUT)
         found = self._match_socket(request) if asks_for_websocket(request) else self._rpc_table.match(request)
         if found is not None:
             return found
@@ -121,6 +121,7 @@ class Transcoder:
         face: Face | None = request.get(FACE)
         if face is None:
             return error.response(self.codec)
+        request[ENDED] = error.status.code
         response = face.failure(error)
         if error.http_status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or ("Connection", "close") in error.headers:
             response.force_close()  # the rest of the body is not worth reading

@@ -14,7 +14,10 @@ from services.gateway.transcoder.calls import RpcErrors, only_call_cancelled, un
 from services.gateway.transcoder.codec import JsonCodec
 from services.gateway.transcoder.errors import (
     CANCELLED,
+    ENDED,
     INVALID_ARGUMENT,
+    INVALID_INPUT,
+    OK,
     RESOURCE_EXHAUSTED,
     UNIMPLEMENTED,
     HttpError,
@@ -269,6 +272,7 @@ class SocketStream:
     async def _close(self, code: int, error: HttpError | None) -> None:
         """Tell the end: nothing but the close for OK, else the error first."""
         reason = "" if error is None else error.status.message
+        self._request[ENDED] = OK if error is None else error.status.code
         try:
             if error is not None:
                 await self._write(b'{"error":%b}' % status_json(error.status, self._codec), WSMsgType.TEXT)
@@ -294,7 +298,7 @@ def close_code(error: HttpError) -> int:
 
 
 def _wrong(text: str) -> HttpError:
-    return refusal(INVALID_ARGUMENT, text)
+    return refusal(INVALID_ARGUMENT, text, reason=INVALID_INPUT)
 
 
 def cut_text(text: str, most: int) -> bytes:
