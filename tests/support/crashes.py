@@ -26,9 +26,9 @@ STEPS = frozenset(
 )
 
 
-def backup_folder(data: Path) -> BackupFolder:
-    """Return the backups of a data folder."""
-    return BackupFolder(folders_of(data, None), Keyring(data / "keys" / "backup"))
+def backup_folder(data: Path, *, read_only: bool = False) -> BackupFolder:
+    """Return the backups of a data folder; its keys are this process's until closed, unless *read_only*."""
+    return BackupFolder(folders_of(data, None), Keyring(data / "keys" / "backup", read_only=read_only))
 
 
 @contextmanager
@@ -47,8 +47,10 @@ def replace(data: Path) -> None:
 
 def back_up(data: Path) -> None:
     """Make a backup, and remove all others."""
-    backup_folder(data).create(snapshot(data), "second", datetime.now(UTC), Meter())
-    backup_folder(data).prune(1)
+    backups = backup_folder(data)
+    backups.create(snapshot(data), "second", datetime.now(UTC), Meter())
+    backups.prune(1)
+    backups.keyring.close()
 
 
 def restore(data: Path) -> None:

@@ -24,7 +24,9 @@ async def template(tmp_path: Path) -> Path:
     store = await EmbeddedMemoryStore.open(data / "memory")
     for number in range(COUNT):
         await fill(store, creation(f"m{number}", f"tea {number}", owner=("ann", "bob")[number % 2]))
-    backup_folder(data).create(snapshot(data), "first", NOW, Meter())
+    backups = backup_folder(data)
+    backups.create(snapshot(data), "first", NOW, Meter())
+    backups.keyring.close()
     await fill(store, creation("late", "coffee", owner="bob"))
     await store.close()
     return data
@@ -48,7 +50,7 @@ async def count(folder: Path) -> int:
 
 
 async def test_replacement_that_is_killed_leaves_the_old_state_or_the_new(template: Path, tmp_path: Path) -> None:
-    backup_folder(template).prepare("first", set(), Meter())
+    backup_folder(template, read_only=True).prepare("first", set(), Meter())
     folders = crash("replace", template, tmp_path)
 
     counts = [await count(folder / "memory") for folder in folders]
@@ -65,11 +67,12 @@ async def test_replacement_that_is_killed_leaves_the_old_state_or_the_new(templa
 
 async def test_backup_that_is_killed_leaves_nothing_that_looks_like_one(template: Path, tmp_path: Path) -> None:
     for folder in crash("back_up", template, tmp_path):
-        backups = backup_folder(folder).backups()
-        assert backups, "there is one at any moment"
-        for backup in backups:
+        backups = backup_folder(folder, read_only=True)
+        found = backups.backups()
+        assert found, "there is one at any moment"
+        for backup in found:
             assert backup.verified
-            read_back(backup_folder(folder).find(backup.backup_id), Meter())
+            read_back(backups.find(backup.backup_id), Meter())
         shutil.rmtree(folder / "backups" / "second", ignore_errors=True)
         back_up(folder)
         assert [path.name for path in (folder / "backups").iterdir()] == ["second"]
@@ -85,15 +88,15 @@ async def test_restore_that_is_killed_leaves_all_of_the_copy_or_none(template: P
         assert await count(folder / "copy" / "memory") == COUNT
     for folder in folders[:-1]:
         shutil.rmtree(folder / "copy", ignore_errors=True)
-        assert backup_folder(folder).restore_to("first", folder / "copy", Meter()).memory_count == COUNT
+        assert backup_folder(folder, read_only=True).restore_to("first", folder / "copy", Meter()).memory_count == COUNT
 
 
 def test_shredding_that_is_killed_is_finished_by_its_next_attempt(template: Path, tmp_path: Path) -> None:
-    key = backup_folder(template).keyring.existing("ann")
+    key = backup_folder(template, read_only=True).keyring.existing("ann")
     assert key is not None
     for folder in crash("shred", template, tmp_path):
-        keyring = backup_folder(folder).keyring
-        assert keyring.shred("ann", "operation") == 1
-        assert keyring.find(key.key_id) is None
-        rows, owners = read_back(backup_folder(folder).find("first"), Meter())
+        backups = backup_folder(folder)
+        assert backups.keyring.shred("ann", "operation") == 1
+        assert backups.keyring.find(key.key_id) is None
+        rows, owners = read_back(backups.find("first"), Meter())
         assert (rows > 0, owners) == (True, 1)

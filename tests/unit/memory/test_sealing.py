@@ -1,14 +1,18 @@
 """Sealing with an owner's key, and the keys themselves as they lie on the disk."""
 
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from services.memory.domain.backups import BackupKeysMissing
 from services.memory.domain.sealing import OwnerKey, SealBroken, derive, open_alone, seal_alone
-from services.memory.stores.embedded.keyring import MASTER_NAME, OWNERS_NAME, Keyring
+from services.memory.stores.embedded.keyring import MASTER_NAME, OWNERS_NAME, Keyring, KeysInUse
 
+ROOT = Path(__file__).parents[3]
 KEY = OwnerKey(b"i" * 16, b"s" * 32)
 PLAIN = b"marzipan" * 3
 
@@ -67,7 +71,7 @@ def test_shredded_key_is_gone_from_the_file_and_from_every_reader(tmp_path: Path
     assert after[53:] != before[53:]
     assert after[65:] == bytes(63), "the wrapped key and what follows are overwritten"
     assert ring.find(key.key_id) is None
-    assert Keyring(tmp_path).find(key.key_id) is None
+    assert Keyring(tmp_path, read_only=True).find(key.key_id) is None
     assert ring.of("ann").key_id != key.key_id, "who comes back gets a new key"
 
 
@@ -76,6 +80,7 @@ def test_repeated_shredding_counts_what_its_own_operation_did(tmp_path: Path) ->
     ring.of("ann")
 
     assert [ring.shred("ann", "op1"), ring.shred("ann", "op1"), ring.shred("ann", "op2")] == [1, 1, 0]
+    ring.close()
     assert Keyring(tmp_path).shred("ann", "op1") == 1, "also after a crash before the operation knew"
 
 
@@ -88,7 +93,9 @@ def test_key_that_never_was_here_is_missing_not_shredded(tmp_path: Path) -> None
 
 
 def test_lost_master_key_is_not_replaced_by_a_new_one(tmp_path: Path) -> None:
-    Keyring(tmp_path).of("ann")
+    ring = Keyring(tmp_path)
+    ring.of("ann")
+    ring.close()
     (tmp_path / MASTER_NAME).unlink()
 
     with pytest.raises(BackupKeysMissing, match="bring it back"):
@@ -105,4 +112,54 @@ def test_slot_that_a_power_loss_tore_is_passed_over(tmp_path: Path) -> None:
     again = Keyring(tmp_path)
 
     assert again.of("ann") == key
-    assert again.of("bob") == Keyring(tmp_path).of("bob")
+    assert again.of("bob") == Keyring(tmp_path, read_only=True).of("bob")
+
+
+def test_one_process_at_a_time_has_the_keys_and_others_may_read_them(tmp_path: Path) -> None:
+    ring = Keyring(tmp_path)
+    key = ring.of("ann")
+
+    with pytest.raises(KeysInUse, match=f"process {os.getpid()}") as refused:
+        Keyring(tmp_path).of("bob")
+    assert refused.value.retry_after_s
+    with pytest.raises(KeysInUse):
+        Keyring(tmp_path).shred("ann", "op")
+    assert Keyring(tmp_path, read_only=True).of("ann") == key
+
+    ring.close()
+    assert Keyring(tmp_path).shred("ann", "op") == 1
+
+
+_RACE = """
+import sys
+from pathlib import Path
+from services.memory.stores.embedded.keyring import Keyring, KeysInUse
+
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    print(Keyring(Path(sys.argv[1])).of(sys.argv[2]).key_id.hex(), flush=True)
+except KeysInUse:
+    print("in use", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_processes_that_make_their_first_keys_at_once_do_not_lose_any(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", _RACE, str(tmp_path))
+    pipe = subprocess.PIPE
+    others = [subprocess.Popen((*command, f"user{number}"), stdin=pipe, stdout=pipe, text=True, cwd=ROOT) for number in range(4)]  # fmt: skip
+    streams = [(other.stdin, other.stdout) for other in others if other.stdin and other.stdout]
+    try:
+        assert [answers.readline() for _, answers in streams] == ["ready\n"] * 4
+        for asks, _ in streams:
+            asks.write("go\n")
+            asks.flush()
+        told = [answers.readline().strip() for _, answers in streams]
+    finally:
+        for other in others:
+            other.communicate("end\n", timeout=20)
+
+    assert told.count("in use") == 3
+    winner = next(number for number, line in enumerate(told) if line != "in use")
+    assert Keyring(tmp_path, read_only=True).of(f"user{winner}").key_id.hex() == told[winner]

@@ -9,13 +9,15 @@ import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.memory.domain.backups import BackupKeysMissing
 from services.memory.domain.sealing import KEY_BYTES, KEY_ID_BYTES, OwnerKey, derive
+from services.memory.stores.embedded.lock import FolderLock, StoreLocked
+from services.mesh.errors import BackendUnavailable
 from services.mesh.files import sync_folder, write_private
 
 MASTER_NAME, OWNERS_NAME = "master.key", "owners.keys"
@@ -23,7 +25,14 @@ MASTER_NAME, OWNERS_NAME = "master.key", "owners.keys"
 _SLOT = struct.Struct(">4sB16s32s12s48s15x")
 _MAGIC = b"MBOK"
 _LIVE, _SHREDDED = 1, 2
+_RETRY_S = 5.0
 _MARK_BYTES = 12  # what stands in the nonce's place once shredded: which operation did it
+
+
+class KeysInUse(BackendUnavailable):
+    """Another process has the keys; passing, so that an erasure waits for them instead of failing."""
+
+    reason = "BACKUP_KEYS_IN_USE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +46,17 @@ class _Slot:
 
 
 class Keyring:
-    """``OwnerKeys`` in *folder*, which no backup ever holds; read and made when first needed. For any thread, of one process.
+    """``OwnerKeys`` in *folder*, which no backup ever holds; read and made when first needed. For any thread.
 
-    Raises ``BackupKeysMissing`` when *read_only* and there are none, or when the master key was lost.
+    One process at a time has them, from its first use of a key until ``close``; any others read, when *read_only*. Raises ``KeysInUse``, and
+    ``BackupKeysMissing`` when *read_only* and there are none, or when the master key was lost.
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self._folder = folder
         self._read_only = read_only
-        self._lock = Lock()
+        self._lock = RLock()
+        self._held: FolderLock | None = None
         self._unsynced = False
 
     def of(self, owner: str) -> OwnerKey:
@@ -93,12 +104,19 @@ class Keyring:
         """Return what stands for *owner*'s name in the file."""
         return derive(self.master, b"owner", owner.encode())
 
-    @cached_property
+    @property
     def master(self) -> bytes:
         """The key that wraps all others."""
+        with self._lock:
+            return self._master
+
+    @cached_property
+    def _master(self) -> bytes:
         path = self._folder / MASTER_NAME
-        if not path.exists() and not self._read_only and not (self._folder / OWNERS_NAME).exists():
-            write_private(path, secrets.token_bytes(KEY_BYTES))
+        if not path.exists() and not self._read_only:
+            self._hold()
+            if not path.exists() and not (self._folder / OWNERS_NAME).exists():
+                write_private(path, secrets.token_bytes(KEY_BYTES))
         try:
             key = path.read_bytes()
         except FileNotFoundError:
@@ -108,16 +126,35 @@ class Keyring:
         return key
 
     def close(self) -> None:
-        """Let go of the file."""
-        if "_slots" in self.__dict__:
-            os.close(self._slots.descriptor)
-            del self.__dict__["_slots"]
+        """Let go of the file, and let the next process in."""
+        with self._lock:
+            if "_slots" in self.__dict__:
+                os.close(self._slots.descriptor)
+                del self.__dict__["_slots"]
+            if self._held is not None:
+                self._held.release()
+                self._held = None
+
+    def _hold(self) -> None:
+        """Keep every other process from writing here: two that append would take the same slot."""
+        if self._held is not None:
+            return
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._held = FolderLock(self._folder)
+        except StoreLocked as error:
+            raise KeysInUse(
+                f"the keys in {self._folder} are in use by process {error.context['pid']}; "
+                "stop it, or give each data folder a MEMORYBOX_KEYS_DIR of its own",
+                retry_after_s=_RETRY_S,
+            ) from error
 
     @cached_property
     def _slots(self) -> "_Slots":
         path = self._folder / OWNERS_NAME
         if self._read_only:
             return _Slots(os.open(path if path.exists() else os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        self._hold()
         self.master  # noqa: B018  # made first, for without owners' keys a lost one may be made anew
         slots = _Slots(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         sync_folder(self._folder)
