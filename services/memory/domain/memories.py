@@ -1,7 +1,9 @@
 """Keeping memories: create, read, list, update, delete. Who may see what is the store's business; what is well formed is ours."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -126,7 +128,13 @@ class Memories:
             self._create(caller, item) if item.may_meet_another else self._keep_embedded(caller, item, next(embeddings))
             for item in items
         )
-        return await asyncio.gather(*(_outcome(one) for one in keeping))
+        turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # who waits first goes first
+        return await asyncio.gather(
+            *(
+                _outcome(one, turns[item.draft.external_id] if item.draft.external_id else None)
+                for item, one in zip(items, keeping, strict=True)
+            )
+        )
 
     async def _embed_all(self, items: Sequence[NewMemory]) -> Sequence[Embedding | MemoryBoxError]:
         if not items:
@@ -292,9 +300,11 @@ def _fault_of(item: NewMemory | MemoryBoxError) -> MemoryBoxError | None:
     return None
 
 
-async def _outcome(keeping: Awaitable[Memory]) -> Memory | MemoryBoxError:
+async def _outcome(keeping: Awaitable[Memory], turn: asyncio.Lock | None) -> Memory | MemoryBoxError:
+    """Return what *keeping* returns or raises; items with one external id share a *turn*, so that they follow each other as given."""
     try:
-        return await keeping
+        async with turn or nullcontext():
+            return await keeping
     except MemoryBoxError as error:
         return error
 

@@ -1,6 +1,7 @@
 """Creating with an external id that is in use: update, leave or refuse; never across owners."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -132,3 +133,23 @@ async def test_batch_holds_both_kinds_in_order(bench: Bench) -> None:
     assert said == ["plain", "coffee", "InvalidInput", "ExternalIdTaken"]
     assert isinstance(answers[1], Memory)
     assert answers[1].memory_id == first.memory_id
+
+
+class SlowWithTea(FakeEmbedder):
+    """Takes its time for one content."""
+
+    async def embed(self, texts: Sequence[str], *request: Any) -> Any:
+        for _ in range(20 * ("tea" in texts)):
+            await asyncio.sleep(0)
+        return await super().embed(texts, *request)
+
+
+@pytest.mark.parametrize("last", [UPDATE, KEEP, REJECT])
+async def test_items_of_a_batch_with_one_external_id_take_effect_in_order(last: OnDuplicate) -> None:
+    memories = Memories(ModelMemoryStore(), SlowWithTea(), lambda: NOW)
+
+    answers = await memories.create_batch(ANN, [put("tea"), put("coffee"), put("water", last)])
+
+    said = [(answer.content, answer.revision) for answer in answers if isinstance(answer, Memory)]
+    third = {UPDATE: [("water", 3)], KEEP: [("coffee", 2)], REJECT: []}[last]
+    assert said == [("tea", 1), ("coffee", 2), *third]

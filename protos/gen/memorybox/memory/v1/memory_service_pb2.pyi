@@ -1437,28 +1437,30 @@ class ExportMemoriesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MEMORY_FIELD_NUMBER: _builtins.int
-    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     SEALED_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    sealed: _builtins.bytes
+    """The memory, sealed."""
     resume_token: _builtins.str
     """Continues an export after this message."""
-    sealed: _builtins.bytes
-    """The memory, sealed; empty unless asked for."""
     @_builtins.property
     def memory(self) -> _memory_pb2.Memory:
-        """One memory. Unset when sealed."""
+        """One memory."""
 
     def __init__(
         self,
         *,
         memory: _memory_pb2.Memory | None = ...,
-        resume_token: _builtins.str = ...,
         sealed: _builtins.bytes = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "memory", b"memory", "sealed", b"sealed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory", "resume_token", b"resume_token", "sealed", b"sealed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "memory", b"memory", "resume_token", b"resume_token", "sealed", b"sealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["memory", "sealed"]  # noqa: Y015
+    _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
 
 Global___ExportMemoriesResponse: _TypeAlias = ExportMemoriesResponse  # noqa: Y015
 

@@ -180,7 +180,8 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BatchCreateMemories(self, request, context):
-        """Keeps up to 100 memories; each item succeeds or fails alone. Safe to retry when every item has a `request_id`.
+        """Keeps up to 100 memories; each item succeeds or fails alone. Items with the same external id take effect in the order given. Safe to
+        retry when every item has a `request_id`.
 
         Fails as a whole with INVALID_ARGUMENT for the number of items, and for more than 3 MiB together.
         """

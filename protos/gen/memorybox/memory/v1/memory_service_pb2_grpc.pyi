@@ -47,7 +47,8 @@ class MemoryServiceStub:
     ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`, with `REJECT`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, with retry advice): then nothing is kept.
     """
     BatchCreateMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.BatchCreateMemoriesRequest, _memory_service_pb2.BatchCreateMemoriesResponse]
-    """Keeps up to 100 memories; each item succeeds or fails alone. Safe to retry when every item has a `request_id`.
+    """Keeps up to 100 memories; each item succeeds or fails alone. Items with the same external id take effect in the order given. Safe to
+    retry when every item has a `request_id`.
 
     Fails as a whole with INVALID_ARGUMENT for the number of items, and for more than 3 MiB together.
     """
@@ -214,7 +215,8 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     ALREADY_EXISTS (`EXTERNAL_ID_TAKEN`, with `REJECT`), UNAVAILABLE (`EMBEDDING_UNAVAILABLE`, with retry advice): then nothing is kept.
     """
     BatchCreateMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.BatchCreateMemoriesRequest, _memory_service_pb2.BatchCreateMemoriesResponse]  # type: ignore[assignment]
-    """Keeps up to 100 memories; each item succeeds or fails alone. Safe to retry when every item has a `request_id`.
+    """Keeps up to 100 memories; each item succeeds or fails alone. Items with the same external id take effect in the order given. Safe to
+    retry when every item has a `request_id`.
 
     Fails as a whole with INVALID_ARGUMENT for the number of items, and for more than 3 MiB together.
     """
@@ -390,7 +392,8 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.BatchCreateMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.BatchCreateMemoriesResponse, _abc.Awaitable[_memory_service_pb2.BatchCreateMemoriesResponse]]:
-        """Keeps up to 100 memories; each item succeeds or fails alone. Safe to retry when every item has a `request_id`.
+        """Keeps up to 100 memories; each item succeeds or fails alone. Items with the same external id take effect in the order given. Safe to
+        retry when every item has a `request_id`.
 
         Fails as a whole with INVALID_ARGUMENT for the number of items, and for more than 3 MiB together.
         """
