@@ -3,7 +3,8 @@
 import asyncio
 import re
 import stat
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from memorybox.governance.v1 import governance_service_pb2 as pb
 from memorybox.governance.v1 import operation_service_pb2 as operation_pb
 from memorybox.memory.v1 import memory_pb2
 from memorybox.memory.v1 import memory_service_pb2 as memory_service
+from services.memory.domain.jobs import Meter
 from services.memory.stores.embedded import EmbeddedMemoryStore
-from tests.support.backups import backed_up, deployment_in, places_of, restored, result_of, rows_of
+from services.memory.stores.embedded.backup_file import BackupWriter, Row
+from tests.support.backups import backed_up, deployment_in, places_of, restored, rows_of
 from tests.support.clients import Deployment, refusal
 from tests.support.governed import GovernedWorld, governed_world
 
@@ -228,19 +231,38 @@ async def test_failed_backup_is_told_by_its_operation_and_the_metrics(
     assert "memorybox_backup_failures_total 1" in metrics
 
 
-async def test_cancelled_backup_leaves_nothing(world: GovernedWorld, folder: Path) -> None:
+async def test_cancelled_backup_leaves_nothing(
+    world: GovernedWorld, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, told = threading.Event(), threading.Event()
+    write, stop = BackupWriter.write, Meter.stop
+
+    def write_slowly(writer: BackupWriter, table: int, first: int, owner: str, rows: Sequence[Row]) -> None:
+        begun.set()
+        assert told.wait(20), "whoever makes a backup is told to stop"
+        write(writer, table, first, owner, rows)
+
+    def tell(meter: Meter) -> None:
+        stop(meter)
+        told.set()
+
+    monkeypatch.setattr(BackupWriter, "write", write_slowly)
+    monkeypatch.setattr(Meter, "stop", tell)
     await fill(world)
     started = await world.gwen.CreateBackup(pb.CreateBackupRequest())
+    assert await asyncio.to_thread(begun.wait, 20)
+    assert [path.name for path in (folder / "backups").iterdir()] != [], "it is under way"
+
     await world.gwen.CancelOperation(operation_pb.CancelOperationRequest(operation_id=started.name))
     operation = await world.gwen.operation(started.name)
+    monkeypatch.undo()
+    again = await backed_up(world.gwen)
 
-    left = [path.name for path in (folder / "backups").iterdir()] if (folder / "backups").exists() else []
     metadata = governance_pb2.OperationMetadata()
     operation.metadata.Unpack(metadata)
-    if metadata.state == governance_pb2.OperationMetadata.CANCELLED:
-        assert left == []
-    else:  # it was done before it could be stopped
-        assert left == [result_of(operation, governance_pb2.Backup).backup_id]
+    assert metadata.state == governance_pb2.OperationMetadata.CANCELLED
+    assert [path.name for path in (folder / "backups").iterdir()] == [again.backup_id]
+    assert again.verified
 
 
 def test_pause_between_backups_is_off_unless_said() -> None:
