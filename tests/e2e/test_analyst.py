@@ -59,7 +59,16 @@ def events(text: str) -> list[tuple[str, dict[str, Any]]]:
 def test_question_is_answered_as_server_sent_events(mesh: Mesh, staff: Path) -> None:
     answer = events(stream(mesh, "headcount by base"))
 
-    assert [name for name, _ in answer] == ["status", "interpretation", "sql", "status", "result", "explanation", "done"]
+    assert [name for name, _ in answer] == [
+        "status",
+        "interpretation",
+        "sql",
+        "status",
+        "result",
+        "explanation",
+        "chart",
+        "done",
+    ]
     result = dict(answer)["result"]["result"]
     assert sorted(result["rows"]) == [["JFK", 2], ["LGA", 1]]
     assert [column["type"] for column in result["columns"]] == ["VARCHAR", "BIGINT"]

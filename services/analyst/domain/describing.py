@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
+from services.analyst.domain.chart import draw
 from services.analyst.domain.events import Chart, Explanation
 from services.analyst.domain.explanation import explain
 from services.analyst.domain.language import OutputColumn
@@ -17,5 +18,6 @@ class RowsDescriber:
     def describe(
         self, question: str, columns: Sequence[OutputColumn], query: exp.Query, result: Rows
     ) -> tuple[Explanation | None, Chart | None]:
-        """Return both; no chart yet."""
-        return explain(fields_of(columns, result, query), result), None
+        """Return what the rows say, and a chart where there is something to see."""
+        fields = fields_of(columns, result, query)
+        return explain(fields, result), draw(question, fields, result)

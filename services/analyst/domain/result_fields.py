@@ -16,7 +16,7 @@ LABEL = "label"
 TIME = "time"
 MEASURE = "measure"
 DETAIL = "detail"  # neither names a row nor can be counted with
-_ORDER = "_number"  # a column that only puts the one of that name in order, such as weekday_number
+ORDER = "_number"  # a column that only puts the one of that name in order, such as weekday_number
 _CODES = ("id", "key", "code", "number", "year", "month", "quarter", "week", "day", "hour", "rank", "zip")
 _GRAINS = {"year": "%Y", "quarter": "QUARTER %Y", "month": "%B %Y", "week": "the week of %Y-%m-%d"}
 _LARGE, _SMALL = Decimal("1e18"), Decimal("1e-6")  # beyond these a number is written with an exponent
@@ -46,7 +46,7 @@ def fields_of(columns: Sequence[OutputColumn], rows: Rows, query: exp.Query) -> 
         values = [row[at] for row in rows.rows if row[at] is not None]
         additive = typed.name in sums
         role = _role(column.role if column else _guess(typed.name, values), values, additive=additive)
-        if typed.name.casefold().endswith(_ORDER) and typed.name.casefold().removesuffix(_ORDER) in names:
+        if typed.name.casefold().endswith(ORDER) and typed.name.casefold().removesuffix(ORDER) in names:
             role = DETAIL
         title = (column.title if column else "") or typed.name.replace("_", " ").lower()
         unit, grain = (column.unit, column.grain) if column else ("", "")

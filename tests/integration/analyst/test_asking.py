@@ -31,7 +31,7 @@ async def brief(tmp_path: Path) -> AsyncIterator[World]:
 async def test_answer_is_read_shown_run_and_done_in_that_order(world: World) -> None:
     events = await world.ann.ask("headcount by base")
 
-    assert kinds(events) == ["status", "interpretation", "sql", "status", "result", "explanation", "done"]
+    assert kinds(events) == ["status", "interpretation", "sql", "status", "result", "explanation", "chart", "done"]
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert sorted(map(tuple, rows(events))) == [("JFK", 2), ("LGA", 1)]
     assert events[-1].done.row_count == 2
@@ -111,7 +111,7 @@ async def test_fifty_questions_at_once_are_all_answered(world: World) -> None:
     answers = await asyncio.gather(*(world.ann.ask("headcount by base") for _ in range(50)))
 
     assert {tuple(kinds(events)) for events in answers} == {
-        ("status", "interpretation", "sql", "status", "result", "explanation", "done")
+        ("status", "interpretation", "sql", "status", "result", "explanation", "chart", "done")
     }
 
 
