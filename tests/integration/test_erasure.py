@@ -19,14 +19,14 @@ from memorybox.memory.v1 import memory_pb2, search_pb2
 from memorybox.memory.v1 import memory_service_pb2 as memory_service
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.mesh.access import Who, allow
-from services.mesh.keys import ANY, Grant
+from services.mesh.keys import Grant
 from services.mesh.server import Registration, Service
+from tests.support.backups import CALLS_ON, EVERYTHING, backed_up, brought_back, deployment_in, restored, taken_out
+from tests.support.backups import places_of as readable
 from tests.support.clients import Deployment, refusal
 from tests.support.governed import GovernedWorld, Office, governed_world
 
 Memory = memory_pb2.Memory
-EVERYTHING = Grant((ANY,), (ANY,), ("memory",), (ANY,))
-CALLS_ON = Grant((ANY,), (ANY,), ("embedding", "chat"), (ANY,))
 SECRET = "marzipan-Königsberg"
 WORDS = [word.encode() for word in ("marzipan", "Königsberg", "königsberg")]
 SUBJECT_DATA = "/memorybox.governance.v1.SubjectDataService/"
@@ -209,27 +209,47 @@ async def chat(deployment: Deployment, servicer: FakeChat) -> AsyncIterator[None
         yield
 
 
-async def test_erasure_waits_for_a_service_that_is_down_and_ends_when_it_is_back(
-    deployment: Deployment, store: EmbeddedMemoryStore, tmp_path: Path
-) -> None:
-    servicer = FakeChat()  # type: ignore[abstract]
+async def test_erasure_waits_for_a_service_that_is_down_and_ends_when_it_is_back(tmp_path: Path) -> None:
+    deployment, data, exported = deployment_in(tmp_path / "data"), tmp_path / "data", tmp_path / "out" / "sealed"
+    exported.parent.mkdir()
+    deployment.keys.issue("chat", "service", Grant())
+    servicer, store = FakeChat(), await EmbeddedMemoryStore.open(data / "memory")  # type: ignore[abstract]
     async with governed_world(deployment, store, MEMORYBOX_SUBJECT_SERVICES="chat") as world:
         await fill(world, 3)
+        sealed = await taken_out(world.memories.ann)
+        exported.write_bytes(b"\n".join(sealed))
+        backup = await backed_up(world.gwen)
+        await restored(world.gwen, backup.backup_id, folder="copy")
         started = await world.ann.EraseOwner(pb.EraseOwnerRequest(owner_user="ann"))
         metadata = governance_pb2.OperationMetadata()
-        while not metadata.note:
-            found = await world.ann.GetOperation(operation_pb.GetOperationRequest(operation_id=started.name))
-            assert not found.done
-            found.metadata.Unpack(metadata)
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(20):
+            while not metadata.note:
+                found = await world.ann.GetOperation(operation_pb.GetOperationRequest(operation_id=started.name))
+                assert not found.done
+                found.metadata.Unpack(metadata)
+                await asyncio.sleep(0.05)
 
-        assert places_of(tmp_path, *WORDS) == []
+        assert readable(SECRET, tmp_path) == [], "nobody's part waits for that of another"
+        during = await restored(world.gwen, backup.backup_id, folder="during")
         async with chat(deployment, servicer):
             receipt = receipt_of(await world.ann.operation(started.name, within_s=30))
+        verified = await world.gwen.VerifyAuditLog(audit_pb.VerifyAuditLogRequest(receipt=receipt))
+        after = await restored(world.gwen, backup.backup_id, folder="after")
+        opened = await brought_back(world.memories.ann, sealed, "late")
+    await store.close()
 
     assert metadata.state == governance_pb2.OperationMetadata.PENDING
-    assert {item.service: dict(item.counts).get("conversations") for item in receipt.services} == {"memory": None, "chat": 7, "backups": None}  # fmt: skip
+    assert {item.service: dict(item.counts) for item in receipt.services} == {
+        "memory": {"memories": 3, "revisions": 2, "imports": 0, "audit_people": 1},
+        "chat": {"conversations": 7},
+        "backups": {"keys": 1},
+    }
     assert servicer.erased == [("ann", started.name.removeprefix("operations/"))]
+    assert (during.shredded_owner_count, after.shredded_owner_count) == (1, 1)
+    assert (verified.valid, verified.receipt_valid) == (True, True)
+    assert (opened.imported_count, opened.failed_count) == (0, 3)
+    for word in ("marzipan", "Königsberg"):
+        assert readable(word, tmp_path) == [], word
 
 
 async def test_anonymous_memories_stay_for_others_and_lose_their_owner(

@@ -2,7 +2,7 @@
 
 import base64
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from memorybox.governance.v1 import governance_pb2
 from memorybox.governance.v1 import governance_service_pb2 as pb
+from memorybox.memory.v1 import memory_service_pb2
 from services.memory.stores.embedded.ownership import tables
 from services.mesh.keys import ANY, Grant
 from tests.support.clients import Deployment
@@ -86,3 +87,20 @@ async def restored(office: Office, backup_id: str, **fields: Any) -> governance_
     operation = await office.operation(started.name, within_s=30)
     found: governance_pb2.RestoredBackup = result_of(operation, governance_pb2.RestoredBackup)
     return found
+
+
+async def taken_out(client: Any) -> list[bytes]:
+    """Return everything that a user keeps, sealed."""
+    stream = client.ExportMemories(memory_service_pb2.ExportMemoriesRequest(sealed=True, include_embeddings=True))
+    return [message.sealed async for message in stream]
+
+
+async def brought_back(
+    client: Any, sealed: Sequence[bytes], import_id: str
+) -> memory_service_pb2.ImportMemoriesResponse:
+    """Return what came of importing what was sealed."""
+    config = memory_service_pb2.ImportMemoriesRequest.Config(import_id=import_id)
+    messages = [memory_service_pb2.ImportMemoriesRequest(config=config)]
+    messages += [memory_service_pb2.ImportMemoriesRequest(sealed=item) for item in sealed]
+    answer: memory_service_pb2.ImportMemoriesResponse = await client.ImportMemories(iter(messages))
+    return answer

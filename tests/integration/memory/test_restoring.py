@@ -16,7 +16,16 @@ from memorybox.governance.v1 import operation_service_pb2 as operation_pb
 from memorybox.memory.v1 import memory_pb2
 from memorybox.memory.v1 import memory_service_pb2 as memory_service
 from services.memory.stores.embedded import EmbeddedMemoryStore, swap
-from tests.support.backups import backed_up, deployment_in, places_of, restored, result_of, rows_of
+from tests.support.backups import (
+    backed_up,
+    brought_back,
+    deployment_in,
+    places_of,
+    restored,
+    result_of,
+    rows_of,
+    taken_out,
+)
 from tests.support.clients import Deployment, refusal
 from tests.support.governed import GovernedWorld, Office, governed_world
 
@@ -160,9 +169,7 @@ async def test_nothing_of_an_erased_owner_can_be_read_anywhere_that_we_wrote(
     exported.mkdir()
     async with serving(deployment, folder) as world:
         await fill(world)
-        stream = world.memories.ann.ExportMemories(memory_service.ExportMemoriesRequest(sealed=True))
-        sealed = [message.sealed async for message in stream]
-        (exported / "sealed").write_bytes(b"\n".join(sealed))
+        (exported / "sealed").write_bytes(b"\n".join(await taken_out(world.memories.ann)))
         first = await backed_up(world.gwen)
         await restored(world.gwen, first.backup_id, folder="copy")
         await replaced(world, first.backup_id)  # sets a state aside
@@ -343,13 +350,6 @@ async def test_state_that_was_replaced_stays_until_the_next_backup(deployment: D
 async def test_sealed_export_comes_back_for_its_owner_only_and_never_after_an_erasure(
     deployment: Deployment, folder: Path
 ) -> None:
-    async def take_in(client: Any, import_id: str) -> memory_service.ImportMemoriesResponse:
-        config = memory_service.ImportMemoriesRequest.Config(import_id=import_id)
-        messages = [memory_service.ImportMemoriesRequest(config=config)]
-        messages += [memory_service.ImportMemoriesRequest(sealed=item) for item in sealed]
-        answer: memory_service.ImportMemoriesResponse = await client.ImportMemories(iter(messages))
-        return answer
-
     async with serving(deployment, folder) as world:
         made = await fill(world)
         request = memory_service.ExportMemoriesRequest(sealed=True, include_embeddings=True)
@@ -357,11 +357,11 @@ async def test_sealed_export_comes_back_for_its_owner_only_and_never_after_an_er
         sealed = [message.sealed for message in stream]
         for key in ("ann", "ann private"):
             await world.memories.ann.DeleteMemory(memory_service.DeleteMemoryRequest(memory_id=made[key].memory_id))
-        others = await take_in(world.memories.bob, "stolen")
-        own = await take_in(world.memories.ann, "back")
+        others = await brought_back(world.memories.bob, sealed, "stolen")
+        own = await brought_back(world.memories.ann, sealed, "back")
         listed = await world.memories.ann.listed()
         await erased(world.ann, "ann")
-        late = await take_in(world.memories.ann, "late")
+        late = await brought_back(world.memories.ann, sealed, "late")
 
     assert not any(message.HasField("memory") for message in stream)
     assert not any(word.encode() in item for item in sealed for word in WORDS)
