@@ -50,6 +50,8 @@ def described(output: Output) -> dict[str, Any]:
                 "name": "",
                 "precision": None if of.element == "FLOAT" else 38,
                 "scale": None if of.element == "FLOAT" else 0,
+                "length": None,
+                "byteLength": None,
             }
             entry |= {"vectorDimension": of.dimension, "fields": [element]}
     return entry
