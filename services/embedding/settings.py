@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from services.embedding.domain.embeddings import MAX_TEXTS
-from services.mesh.config import integer, one_of, setting
+from services.mesh.config import integer, one_of, setting, switch
 
 
 def usable_processors() -> int:
@@ -47,4 +47,22 @@ class EmbeddingSettings:
         default=64,
         parse=integer(0, 65_536),
         doc="MiB for the vectors of texts seen before; 0 keeps none. 64 MiB hold about 36,000 texts.",
+    )
+    cortex_embed: str = setting(
+        "MEMORYBOX_CORTEX_EMBED",
+        default="rest",
+        parse=one_of("rest", "ai_embed", "embed_text"),
+        doc="How Cortex is asked for vectors in the snowflake profile: `rest`, or by SQL on the warehouse, `ai_embed` or the older `embed_text`.",
+    )
+    cortex_model: str = setting(
+        "MEMORYBOX_CORTEX_EMBED_MODEL",
+        default="snowflake-arctic-embed-m-v1.5",
+        parse=one_of("snowflake-arctic-embed-m-v1.5", "snowflake-arctic-embed-m", "e5-base-v2"),
+        doc="Model of Cortex for new vectors; those of the others stay searchable until `StartReembedding` has moved them.",
+    )
+    cortex_prefixes: bool = setting(
+        "MEMORYBOX_CORTEX_EMBED_PREFIXES",
+        default=False,
+        parse=switch,
+        doc="Whether the prefixes that the model's authors advise are put before texts: `on`, if Cortex adds none itself, or `off` (docs/snowflake-assumptions.md).",
     )

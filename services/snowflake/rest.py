@@ -73,9 +73,7 @@ class RestClient:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self._post(path, body, "application/json")
-                async with response:
-                    return await _json(response)
+                return await self._answer(path, body)
         except TimeoutError:
             raise SnowflakeUnavailable("Snowflake did not answer before the deadline", retry_after_s=2.0) from None
         except aiohttp.ClientError as error:
@@ -93,6 +91,15 @@ class RestClient:
             raise SnowflakeUnavailable("Snowflake did not end its answer before the deadline") from None
         except aiohttp.ClientError as error:
             raise SnowflakeUnavailable("the connection to Snowflake broke", retry_after_s=2.0) from error
+
+    async def _answer(self, path: str, body: Json) -> Json:
+        """Return the whole answer; one whose connection broke in the middle is asked for once more."""
+        try:
+            async with await self._post(path, body, "application/json") as response:
+                return await _json(response)
+        except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError):
+            async with await self._post(path, body, "application/json") as response:
+                return await _json(response)
 
     async def _post(self, path: str, body: Json, accept: str) -> aiohttp.ClientResponse:
         """Return the first answer of status 200, leaving its body to be read."""

@@ -17,8 +17,7 @@ from memorybox.embedding.v1 import embedding_service_pb2_grpc as pb_grpc
 from services.embedding.app import build
 from services.embedding.settings import EmbeddingSettings
 from services.mesh.channels import MeshChannel, ServiceCredentials
-from services.mesh.config import MeshSettings, load
-from services.mesh.errors import NotBuilt
+from services.mesh.config import BadSettings, MeshSettings, load
 from services.mesh.identity import HopSigner
 from services.mesh.keys import Grant, KeyFolder
 from services.mesh.server import Mesh, start
@@ -238,11 +237,15 @@ async def test_expired_deadline_withdraws_the_text(server: Server) -> None:
     await until(lambda: server.metric("memorybox_embedding_waiting") == 0)
 
 
-async def test_profile_without_an_embedder_is_refused_at_start(keys_dir: Path) -> None:
+async def test_snowflake_without_anything_to_log_in_with_is_refused_at_start(keys_dir: Path, tmp_path: Path) -> None:
     settings = load(MeshSettings, {"MEMORYBOX_KEYS_DIR": str(keys_dir), "MEMORYBOX_PROFILE": "snowflake"})
     telemetry = Telemetry("embedding", settings)
     async with AsyncExitStack() as stack:
         stack.callback(telemetry.shutdown)
 
-        with pytest.raises(NotBuilt, match="no embedder"):
-            await build(Mesh("embedding", settings, telemetry, stack), SMALL)
+        with pytest.raises(BadSettings, match="SNOWFLAKE_TOKEN_FILE_PATH"):
+            await build(
+                Mesh("embedding", settings, telemetry, stack),
+                SMALL,
+                {"SNOWFLAKE_ACCOUNT": "test", "SNOWFLAKE_TOKEN_FILE_PATH": str(tmp_path / "none")},
+            )
