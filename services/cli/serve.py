@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import importlib
 import logging
 import sys
@@ -37,9 +38,10 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def run_to_end(service: Coroutine[None, None, None]) -> None:
-    """Run *service* on the fastest loop there is."""
+    """Run *service* on the fastest loop there is, as the last thing that this process does."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(service)
+    gc.freeze()  # everything is closed; looking for garbage among all that was loaded would take the exit 0.1 to 0.3 s
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
