@@ -11,7 +11,7 @@ CASES = Path(__file__).parent / "cases"
 
 _KEYS = {
     "id", "title", "options", "send", "headers", "json", "body", "hex", "frames", "pieces", "raw", "hang_up", "first", "method", "message",
-    "messages", "metadata", "deadline", "cancelled", "uncalled", "backend", "answer", "refused", "startup", "config", "note",
+    "messages", "metadata", "deadline", "cancelled", "uncalled", "backend", "answer", "socket", "base64", "refused", "startup", "config", "note",
 }  # fmt: skip
 
 
@@ -114,4 +114,15 @@ def _cases(letter: str, entries: list[Mapping[str, Any]]) -> Iterator[Case]:
             raise BadCase(f"{name}: needs an id such as T-7/name and a title; unknown keys {sorted(unknown)}")
         if "send" not in entry and "startup" not in entry and "raw" not in entry:
             raise BadCase(f"{name}: sends nothing")
-        yield Case(letter, rule, name, entry)
+        yield Case(letter, rule, name, _grown(entry))
+
+
+def _grown(value: Any) -> Any:
+    """Return *value* with each ``{repeat: text, times: N}`` in it written out."""
+    if isinstance(value, list):
+        return [_grown(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"repeat", "times"}:
+        return str(value["repeat"]) * int(value["times"])
+    return {name: _grown(item) for name, item in value.items()}

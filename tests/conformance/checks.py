@@ -61,15 +61,16 @@ class Checker:
         found: list[str] = []
         if "refused" in data:
             found += self._refusal(data["refused"], answer)
-            if seen:
-                found.append(f"the backend was called: {seen[0].method}")
-        elif data.get("uncalled"):
-            found += [f"the backend was called: {call.method}" for call in seen]
-        elif self._wants_call(data):
-            found += self._call(data, seen)
+        found += self.of_calls(data, seen)
         if "answer" in data or "refused" not in data:
             found += self._answer(data, data.get("answer", 200), answer)
         return found
+
+    def of_calls(self, data: Mapping[str, Any], seen: Sequence[Seen]) -> list[str]:
+        """Return what differs in the calls that reached the backend."""
+        if "refused" in data or data.get("uncalled"):
+            return [f"the backend was called: {call.method}" for call in seen]
+        return list(self._call(data, seen)) if self._wants_call(data) else []
 
     @staticmethod
     def _wants_call(data: Mapping[str, Any]) -> bool:

@@ -55,6 +55,7 @@ start by itself. Start-up cases need a `check` of the gateway's own in `gateways
 | `options` | settings of the gateway; cases of the same settings share one process |
 | `send`, `headers`, `raw` | request line and headers; or the whole request as bytes |
 | `json`, `body`, `hex`, `frames`, `pieces` | the body: a value, text, bytes, gRPC-Web or Connect envelopes, chunks with waits for the backend |
+| `socket` | what the client of a WebSocket says: text, `json`, `hex`, fragments (`parts`), or a wait for the backend (`after`) |
 | `method`, `message`, `messages` | the call that the backend must see, in proto3 JSON, compared as messages |
 | `metadata`, `deadline`, `cancelled`, `uncalled` | what else it must see; null is absence, `~` begins a regular expression |
 | `backend` | what it answers: `reply`, `replies`, `status` with details, `initial`, `trailing`, `delay`, `hang` |

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, json_format
 from google.protobuf.message import DecodeError
@@ -17,6 +18,7 @@ from tests.conformance.cases import Case
 from tests.conformance.checks import Checker
 from tests.conformance.contract import Contract, descriptor_set
 from tests.conformance.gateways import Gateway, NotOffered, free_port
+from tests.conformance.sockets import converse, differences
 from tests.conformance.wire import WITHIN_S, Conversation, NoAnswer, frame, parse, request_bytes
 
 PASSED = "passed"
@@ -95,13 +97,15 @@ class Table:
             failures = [str(error)]
         except TimeoutError:
             failures = ["no end within the time of a case"]
-        except (json_format.Error, DecodeError, LookupError, TypeError, ValueError) as error:
+        except (json_format.Error, DecodeError, LookupError, TypeError, ValueError, aiohttp.ClientError) as error:
             failures = [f"cannot be compared: {error!r}"]
         return Result(case, FAILED if failures else PASSED, "; ".join(failures))
 
     async def _try(self, case: Case) -> list[str]:
         data = case.data
         host, port = self._address
+        if "socket" in data:
+            return await self._socket(case, f"ws://{host}:{port}{data['send'].partition(' ')[2]}")
         head, pieces = request_bytes(data, f"{host}:{port}", case.name, lambda item: self._framed(data, item))
         async with self._connection() as talk:
             await self._send(talk, head, pieces)
@@ -118,6 +122,13 @@ class Table:
         if data.get("cancelled"):
             failures += await self._cancelled()
         return failures
+
+    async def _socket(self, case: Case, url: str) -> list[str]:
+        heard = await converse(case.data, url, case.name, self._until_seen)
+        return [
+            *differences(case.data.get("answer", {}), heard),
+            *self._checker.of_calls(case.data, self._backend.seen),
+        ]
 
     async def _send(self, talk: Conversation, head: bytes, pieces: Sequence[Any]) -> None:
         try:

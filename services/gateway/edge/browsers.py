@@ -81,8 +81,11 @@ def _is_same_origin(origin: str, headers: Headers) -> bool:
 def is_harmless(arrival: Arrival) -> bool:
     """Return whether a browser itself keeps foreign pages from doing harm with such a request.
 
-    They cannot read the answer of a read, and for a write that needs a preflight they would have been refused by it.
+    They cannot read the answer of a read, and for a write that needs a preflight they would have been refused by it. No
+    browser asks before it opens a WebSocket, nor keeps what comes over it from the page.
     """
+    if arrival.opens_socket:
+        return False
     if not arrival.writes:
         return True
     sent = arrival.headers.getall("Content-Type", [])

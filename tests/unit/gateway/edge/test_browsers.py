@@ -2,7 +2,7 @@ import pytest
 from multidict import CIMultiDict
 
 from services.gateway.edge.arrival import Arrival
-from services.gateway.edge.browsers import CrossSiteRule, HostList, check_content_type
+from services.gateway.edge.browsers import CrossSiteRule, HostList, check_content_type, is_harmless
 from services.gateway.transcoder import HttpError
 
 PORT = 8080
@@ -151,3 +151,8 @@ def test_lenient_check_looks_at_bodies_only() -> None:
 def test_missing_type_of_a_body_is_refused() -> None:
     with pytest.raises(HttpError):
         check_content_type(arriving(method="POST", body=True))
+
+
+def test_no_browser_keeps_foreign_pages_from_opening_a_socket() -> None:
+    assert is_harmless(Arrival("GET", CIMultiDict(), 80))
+    assert not is_harmless(Arrival("GET", CIMultiDict(), 80, opens_socket=True))
