@@ -24,8 +24,13 @@ BENCH ?= $(filter-out __init__ corpus embedding_threshold,$(basename $(notdir $(
 FUZZ = $(wildcard tests/unit/gateway/*_fuzz.py tests/unit/gateway/*/*fuzz.py tests/integration/*_fuzz.py)
 MINUTES ?= 5
 
+# Its lock differs from the others in the connector alone.
+CONNECTOR4 := .venv/connector4
+CONNECTOR4_TESTS := tests/unit/snowflake tests/integration/emulator
+PIP4 := $(CONNECTOR4)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
+
 .DEFAULT_GOAL := help
-.PHONY: help up venv dev test test-slow fuzz e2e check fix gen bench conformance lock clean
+.PHONY: help up venv dev test test-slow test-connector4 fuzz e2e check fix gen bench conformance lock clean
 
 help: ## Show these words.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +53,14 @@ test-slow: dev ## Run the slow tests: crash points, load, long timing.
 fuzz: dev ## Fuzz the gateway for a while, each round with new examples. MINUTES=10
 	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); while [ $$(date +%s) -lt $$end ]; do \
 		FUZZ_FACTOR=20 $(PYTEST) -q -p no:cacheprovider --timeout 1200 --hypothesis-seed=$$(date +%s) $(FUZZ) || exit 1; done
+
+test-connector4: dev ## Run what touches Snowflake with the oldest connector, in an environment of its own. ARGS="-k word" picks.
+	@set -e; if [ "$$(cat $(CONNECTOR4)/stamp 2>/dev/null)" != "$$(cksum <requirements-connector4.lock)" ]; then \
+		$(BIN)/python -m venv --clear $(CONNECTOR4); \
+		$(PIP4) --require-hashes --only-binary :all: -r requirements-connector4.lock; \
+		$(PIP4) --no-index --no-build-isolation --editable .; \
+		cksum <requirements-connector4.lock >$(CONNECTOR4)/stamp; fi
+	@$(CONNECTOR4)/bin/python -m pytest -q -m "not slow and not live" $(CONNECTOR4_TESTS) $(ARGS)
 
 e2e: dev ## Run the tests that start a whole mesh, the slow ones too.
 	@$(PYTEST) -q -m "not live" tests/e2e $(ARGS)
@@ -79,6 +92,9 @@ lock: dev ## Write the locks anew from pyproject.toml, keeping pins that still f
 	$(LOCK) pyproject.toml --extra all -o requirements.lock
 	$(LOCK) --group build -c requirements.lock -o requirements-build.lock
 	$(LOCK) pyproject.toml --extra all --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+	sed -n '/^[a-z].*==/{/^snowflake-connector-python==/d;s/ *\\$$//;p}' requirements-dev.lock >.venv/all-but-connector.txt
+	$(LOCK) pyproject.toml --extra embedding --extra emulator --extra memory --extra snowflake \
+		--group build --group connector4 -c .venv/all-but-connector.txt -o requirements-connector4.lock
 
 clean: ## Remove .venv and every cache; data stay.
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

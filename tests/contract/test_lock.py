@@ -10,7 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock")
+CONNECTOR4 = "requirements-connector4.lock"
+LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock", CONNECTOR4)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # The packages that carry model and vocabulary declare these; the lock drops them.
@@ -87,6 +88,16 @@ def test_tests_run_on_the_versions_that_users_run_on() -> None:
 
     for lock in ("requirements.lock", "requirements-build.lock"):
         assert [pin.name for pin in pins(lock) if pin not in development] == []
+
+
+def test_lock_of_the_oldest_connector_differs_in_the_connector_alone() -> None:
+    development = {(pin.name, pin.version) for pin in pins("requirements-dev.lock")}
+    known = {name for name, _ in development}
+
+    other = {pin.name: pin.version for pin in pins(CONNECTOR4) if (pin.name, pin.version) not in development}
+
+    assert set(other) & known == {"snowflake-connector-python"}
+    assert other["snowflake-connector-python"].startswith("4.8.")
 
 
 def test_build_tool_is_locked_and_stays_out_of_what_runs() -> None:
