@@ -1,6 +1,7 @@
 """The contract suite is tested itself: so many stores that break a promise each are caught by it."""
 
 from tests.contract import (
+    test_audit_log,
     test_memory_store_finding_mutants,
     test_memory_store_moving_mutants,
     test_memory_store_mutants,
@@ -17,6 +18,7 @@ def test_enough_broken_stores_are_caught() -> None:
         *test_memory_store_finding_mutants.MUTANTS,
         *test_memory_store_finding_mutants.DELETERS,
         *test_memory_store_moving_mutants.CAUGHT,
+        *test_audit_log.CAUGHT,
         *test_operation_store.CAUGHT,
         *test_retention_store.CAUGHT,
     ]
