@@ -6,6 +6,7 @@ from tests.contract import (
     test_memory_store_moving_mutants,
     test_memory_store_mutants,
     test_operation_store,
+    test_quota_store,
     test_retention_store,
 )
 
@@ -20,6 +21,7 @@ def test_enough_broken_stores_are_caught() -> None:
         *test_memory_store_moving_mutants.CAUGHT,
         *test_audit_log.CAUGHT,
         *test_operation_store.CAUGHT,
+        *test_quota_store.CAUGHT,
         *test_retention_store.CAUGHT,
     ]
     mutants = {mutant for mutant, _ in caught}
