@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from services.memory.domain.jobs import Meter
+from services.memory.domain.jobs import REST, Meter
 from services.memory.domain.memory import Embedding, Memory
 from services.memory.domain.ports import Create, SearchMode, SearchPlan, UnitOfWork
 from services.memory.stores.embedded import EmbeddedMemoryStore
@@ -108,14 +108,14 @@ async def main(count: int, data: Path) -> None:
     await beside(store, count, rng, asyncio.sleep(ALONE_S))
     before = rss_mb()
     print("  a backup beside")
-    making = asyncio.to_thread(lambda: backups.create(store.snapshot(), "bench", datetime.now(UTC), Meter()))
+    making = asyncio.to_thread(lambda: backups.create(store.snapshot(), "bench", datetime.now(UTC), Meter(REST)))
     taken = await beside(store, count + 100_000, rng, making)
     print(
         f"    took {taken:.1f} s, {backups.backups()[0].size_bytes >> 20} MiB, highest RSS +{rss_mb() - before:.0f} MB"
     )
     before = rss_mb()
     print("  a restore aside beside")
-    restoring = asyncio.to_thread(backups.restore_to, "bench", data / "copy", Meter())
+    restoring = asyncio.to_thread(backups.restore_to, "bench", data / "copy", Meter(REST))
     taken = await beside(store, count + 200_000, rng, restoring)
     print(f"    took {taken:.1f} s, highest RSS +{rss_mb() - before:.0f} MB")
     print("  the rewrite that ends an erasure beside")

@@ -2,11 +2,15 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
 from services.mesh.errors import Conflict
+
+REST = 1.0  # a job takes half of one processor
+LONGEST_REST_S = 0.1  # a step that waited long for the disk has burdened nobody
 
 Result = TypeVar("Result")
 
@@ -18,16 +22,26 @@ class JobStopped(Conflict):
 
 
 class Meter:
-    """How far a job is; shared by its thread and whoever watches."""
+    """How far a job is; shared by its thread and whoever watches.
 
-    def __init__(self) -> None:
+    With *rest* the job pauses at each step for that part of the time it has worked since the last, so that a process that serves
+    meanwhile gets the interpreter and the disk in between.
+    """
+
+    def __init__(self, rest: float = 0.0) -> None:
         self.done = 0
         self.total = 0
         self._stop = threading.Event()
+        self._rest = rest
+        self._resumed = time.perf_counter()
 
     def advance(self, count: int = 1) -> None:
         """Count what was done. Raises ``JobStopped`` once the job is to stop."""
         self.done += count
+        if self._rest:
+            worked_s = time.perf_counter() - self._resumed
+            self._stop.wait(min(worked_s * self._rest, LONGEST_REST_S))
+            self._resumed = time.perf_counter()
         if self._stop.is_set():
             raise JobStopped("the work was told to stop")
 
@@ -40,7 +54,7 @@ class Job(Generic[Result]):
     """*work* on a thread of *executor*, begun when a thread is free."""
 
     def __init__(self, work: Callable[[Meter], Result], executor: Executor) -> None:
-        self.meter = Meter()
+        self.meter = Meter(REST)
         self._future = asyncio.wrap_future(executor.submit(work, self.meter))
 
     async def wait(self, seconds: float) -> bool:
