@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +22,7 @@ MAX_BODY_BYTES = 16 << 20  # of an answer
 MAX_EVENT_BYTES = 1 << 20
 RETRIED = frozenset({429, 500, 502, 503, 504})
 USER_AGENT = "MemoryBox/0.1"
+REQUEST_ID = "X-Snowflake-Request-ID"
 
 
 class RateLimited(ResourceExhausted):
@@ -79,16 +80,25 @@ class RestClient:
         except aiohttp.ClientError as error:
             raise SnowflakeUnavailable("the connection to Snowflake broke", retry_after_s=2.0) from error
 
-    async def stream(self, path: str, body: Json, *, timeout_s: float) -> AsyncIterator[ServerEvent]:
-        """Yield the events of the answer; attempts are repeated only before the first one. Raises as ``call``."""
+    async def stream(
+        self, path: str, body: Json, *, timeout_s: float, opened: Callable[[str], None] | None = None
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """Yield the events of the answer; attempts are repeated only before the first one. Raises as ``call``.
+
+        *opened* is told Snowflake's id of the request before the first event.
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 response = await self._post(path, body, "application/json, text/event-stream")
                 async with response:
+                    if opened is not None:
+                        opened(response.headers.get(REQUEST_ID, ""))
                     async for event in events(response.content):
                         yield event
         except TimeoutError:
-            raise SnowflakeUnavailable("Snowflake did not end its answer before the deadline") from None
+            raise SnowflakeUnavailable(
+                "Snowflake did not end its answer before the deadline", retry_after_s=2.0
+            ) from None
         except aiohttp.ClientError as error:
             raise SnowflakeUnavailable("the connection to Snowflake broke", retry_after_s=2.0) from error
 
@@ -148,8 +158,7 @@ async def events(content: aiohttp.StreamReader) -> AsyncIterator[ServerEvent]:
     """Yield the server-sent events of *content*; comments and unknown fields are passed over."""
     name, size = "message", 0
     data: list[bytes] = []
-    async for raw in content:
-        line = raw.rstrip(b"\r\n")
+    async for line in _lines(content):
         if not line:
             if data:
                 yield ServerEvent(name, b"\n".join(data))
@@ -168,6 +177,19 @@ async def events(content: aiohttp.StreamReader) -> AsyncIterator[ServerEvent]:
         yield ServerEvent(name, b"\n".join(data))
 
 
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield lines without their ends; longer ones than aiohttp's own reader takes, yet bounded."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r")
+        if len(rest) > MAX_EVENT_BYTES:
+            raise SnowflakeUnavailable(f"Snowflake sent an event of more than {MAX_EVENT_BYTES} bytes")
+    if rest:
+        yield rest.removesuffix(b"\r")
+
+
 def retry_after(response: aiohttp.ClientResponse) -> float | None:
     """Return the seconds of Retry-After, None where there is none or it is a date."""
     text = response.headers.get("Retry-After", "")
@@ -176,10 +198,12 @@ def retry_after(response: aiohttp.ClientResponse) -> float | None:
 
 async def _json(response: aiohttp.ClientResponse) -> Json:
     body = await _limited(response)
+    if not body:  # documented for calls that have nothing to say
+        return {}
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise SnowflakeUnavailable("Snowflake's answer is not JSON") from error
+        raise SnowflakeUnavailable("Snowflake's answer is not JSON", retry_after_s=2.0) from error
     if not isinstance(answer, dict):
         raise SnowflakeUnavailable("Snowflake's answer is not a JSON object")
     return answer
@@ -205,7 +229,7 @@ async def _failure(response: aiohttp.ClientResponse) -> MemoryBoxError:
     context: Json = {
         "http_status": str(response.status),
         "code": str(said.get("code") or said.get("error_code") or ""),
-        "request_id": response.headers.get("X-Snowflake-Request-ID", str(said.get("request_id") or "")),
+        "request_id": response.headers.get(REQUEST_ID, str(said.get("request_id") or "")),
     }
     advised = retry_after(response)
     match response.status:

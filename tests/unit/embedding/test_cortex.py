@@ -232,7 +232,7 @@ async def test_an_answer_that_is_not_one_vector_for_each_text_is_refused_whole(
         (status(503), SnowflakeUnavailable, 2.0),
         (status(503, Retry_After="30"), SnowflakeUnavailable, 30.0),
         (lambda _: None, SnowflakeUnavailable, 2.0),
-        (lambda _: web.Response(text="<html>"), SnowflakeUnavailable, None),
+        (lambda _: web.Response(text="<html>"), SnowflakeUnavailable, 2.0),
         (status(400), CortexRefused, None),
         (status(403), CortexNotGranted, None),
     ],

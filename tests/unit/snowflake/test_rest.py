@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from services.mesh.config import Secret
 from services.snowflake.errors import LoginRefused, SnowflakeUnavailable
 from services.snowflake.login import OAUTH, RestCredential
-from services.snowflake.rest import CortexNotGranted, CortexRefused, RateLimited, RestClient
+from services.snowflake.rest import MAX_EVENT_BYTES, CortexNotGranted, CortexRefused, RateLimited, RestClient
 
 
 class Cortex:
@@ -146,6 +146,40 @@ async def test_events_are_read_whatever_their_form(cortex: Cortex, client: RestC
     found = [(event.name, event.data) async for event in client.stream("/api", {}, timeout_s=5)]
 
     assert found == [("status", b'{"a":1}'), ("message", b"one\ntwo"), ("done", b"[DONE]")]
+
+
+async def test_long_lines_of_events_are_read_whole(cortex: Cortex, client: RestClient) -> None:
+    long = "é" * 400_000
+    cortex.answers = [answer(body=f"data: {long}\r\n\r\ndata: short\r\n\r\n")]
+
+    found = [event.data.decode() async for event in client.stream("/api", {}, timeout_s=5)]
+
+    assert found == [long, "short"]
+
+
+@pytest.mark.parametrize(
+    "body", ["data: " + "x" * MAX_EVENT_BYTES * 2, ("data: " + "x" * 1000 + "\n") * 1100], ids=["a line", "an event"]
+)
+async def test_an_event_without_end_is_refused(cortex: Cortex, client: RestClient, body: str) -> None:
+    cortex.answers = [answer(body=body)]
+
+    with pytest.raises(SnowflakeUnavailable, match="bytes"):
+        _ = [event async for event in client.stream("/api", {}, timeout_s=5)]
+
+
+async def test_an_answer_without_body_is_empty(cortex: Cortex, client: RestClient) -> None:
+    cortex.answers = [answer(body="")]
+
+    assert await call(client) == {}
+
+
+async def test_a_stream_tells_the_id_of_its_request(cortex: Cortex, client: RestClient) -> None:
+    cortex.answers = [answer(body="data: 1\n\n", X_Snowflake_Request_Id="r-1")]
+    ids: list[str] = []
+
+    _ = [event async for event in client.stream("/api", {}, timeout_s=5, opened=ids.append)]
+
+    assert ids == ["r-1"]
 
 
 async def test_a_server_that_is_not_there_is_unavailable(cortex: Cortex) -> None:
