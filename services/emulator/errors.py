@@ -39,9 +39,8 @@ def _absent(kind: str, name: str) -> str:
     return f"{kind} '{name}' does not exist or not authorized."
 
 
-def missing_for_use(name: str = "") -> SqlError:
+def missing_for_use() -> SqlError:
     """Return the refusal of USE, SHOW and DESCRIBE for what is not there."""
-    del name
     return compilation(2043, "02000", "Object does not exist, or operation cannot be performed.")
 
 

@@ -1,5 +1,6 @@
 """Cortex Analyst by script: the first script whose pattern the question has answers; without one it suggests."""
 
+import itertools
 import threading
 import uuid
 from typing import Any
@@ -25,7 +26,7 @@ def refused(body: dict[str, Any]) -> str | None:
     ):
         return "messages must be a list of at least one message with content"
     roles = [item.get("role", "user") for item in messages]
-    if roles[-1] != "user" or any(one == two for one, two in zip(roles, roles[1:], strict=False)):
+    if roles[-1] != "user" or any(one == two for one, two in itertools.pairwise(roles)):
         return "roles must alternate between user and analyst, and the last one must be user"
     given = [name for name in _SOURCES if body.get(name)]
     if len(given) != 1 and "semantic_models" not in given:

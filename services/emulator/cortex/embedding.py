@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from services.models.sentence import SentenceModel
+
 MODELS = {
     "snowflake-arctic-embed-m-v1.5": 768,
     "snowflake-arctic-embed-m": 768,
@@ -28,8 +30,6 @@ def model() -> Any:
     global _model  # noqa: PLW0603 - one model for the process, loaded only where embeddings are asked for
     with _LOADING:
         if _model is None:
-            from services.models.sentence import SentenceModel
-
             _model = SentenceModel.load()
     return _model
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from services.emulator import errors
 from services.emulator.engine import persistence
 from services.emulator.engine.catalog import Catalog, founded
+from services.emulator.engine.faults import Faults
 from services.emulator.engine.history import History, Record
 from services.emulator.engine.locks import Locks
 from services.emulator.engine.session import LiveSession
-from services.emulator.engine.faults import Faults
 from services.emulator.engine.store import Store
 from services.emulator.engine.watchdog import Watchdog
 
@@ -19,8 +19,13 @@ class Account:
     """Everything behind one port."""
 
     def __init__(
-        self, *, name: str = "test", user: str = "TEST", password: str = "test", data: Path | None = None
-    ) -> None:  # noqa: S107 - documented defaults of a test tool
+        self,
+        *,
+        name: str = "test",
+        user: str = "TEST",
+        password: str = "test",  # noqa: S107 - known to all: the account is for trials
+        data: Path | None = None,
+    ) -> None:
         self.name = name.upper()
         self.store = Store(data)
         body = self.store.saved()

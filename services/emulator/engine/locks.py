@@ -27,7 +27,7 @@ class Locks:
         self.most_waiters = MOST_WAITERS
 
     def take(
-        self, table: str, shown: str, holder: object, statement: str, timeout_s: float, cancelled: threading.Event
+        self, table: str, shown: str, holder: object, statement: str, *, timeout_s: float, cancelled: threading.Event
     ) -> None:
         """Wait for the lock of *table*; refuse when too many wait already."""
         with self._guard:

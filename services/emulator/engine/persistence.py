@@ -40,7 +40,7 @@ def loaded(text: str) -> Catalog:
     return catalog
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line a kind
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         facts = {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
         return {"!": type(value).__name__, **facts}
@@ -57,7 +57,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _value(value: Any) -> Any:
+def _value(value: Any) -> Any:  # noqa: PLR0911 - one line a kind
     if isinstance(value, list):
         return [_value(item) for item in value]
     if not isinstance(value, dict):

@@ -22,9 +22,9 @@ def row_filter(c: Compiler, table: Table) -> str:
     ).sql
 
 
-def masked(c: Compiler, table: Table, column: Column) -> str:
+def masked(c: Compiler, column: Column, path: tuple[str, str, str]) -> str:
     """Return *column* as its masking policy shows it, over the alias ``m``."""
-    policy = _policy(c, "MASKING POLICY", column.masking)  # type: ignore[arg-type]
+    policy = _policy(c, "MASKING POLICY", path)
     shown = body(c, policy, [Expr(f"m.{column.physical}", column.type, column.nullable)])
     return f"CAST({cast(c, shown, column.type).sql} AS {column.type.physical})"
 
@@ -39,7 +39,7 @@ def _column(table: Table, name: str) -> Column:
 def _policy(c: Compiler, kind: str, path: tuple[str, str, str]) -> Thing:
     database = c.session.catalog.databases.get(path[0])
     schema = database.schemas.get(path[1]) if database else None
-    policy = schema.things.get((kind, path[2])) if schema else None
+    policy: Thing | None = schema.things.get((kind, path[2])) if schema else None
     if policy is None:
         raise errors.missing(kind.title(), ".".join(path))
     return policy

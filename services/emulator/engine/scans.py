@@ -16,7 +16,7 @@ from services.emulator.sql.names import fold, shown, split
 from services.emulator.sql.scope import Output, Query, Scope
 
 
-def table_parts(c: Compiler, node: exp.Table) -> tuple[str, ...]:
+def table_parts(node: exp.Table) -> tuple[str, ...]:
     """Return the written path of a table, folded."""
     parts = [node.args.get("catalog"), node.args.get("db"), node.this]
     folded = tuple(fold(part) for part in parts if part is not None)
@@ -35,7 +35,7 @@ def identifier_parts(c: Compiler, call: exp.Expr) -> tuple[str, ...]:
 
 def scan(c: Compiler, node: exp.Table) -> tuple[Query, tuple[str, ...]]:
     """Return the query that reads the table that *node* names, and the table's path."""
-    table = c.session.find_table(table_parts(c, node))
+    table = c.session.find_table(table_parts(node))
     return scan_table(c, table, node.args.get("when"))
 
 
@@ -51,7 +51,7 @@ def scan_table(
         )
     c.objects.append(table)
     if table.is_view:
-        return _view(c, table, when), table.path
+        return _view(c, table), table.path
     view = c.view if when is None else historical(c, table, when)
     inner = ", ".join([f"{column.physical}" for column in table.columns] + (["rowid AS rid"] if rowid else []))
     base = f"SELECT {inner} FROM {table.physical} WHERE {view.where()}"
@@ -66,11 +66,13 @@ def scan_table(
 
 def _visible(c: Compiler, table: Table, index: int) -> str:
     column = table.columns[index]
-    return masked(c, table, column) if column.masking and not c.in_policy else f"m.{column.physical}"
+    if column.masking is None or c.in_policy:
+        return f"m.{column.physical}"
+    return masked(c, column, column.masking)
 
 
-def _view(c: Compiler, table: Table, when: exp.Expr | None) -> Query:
-    """Views read with their owner's rights in the schema where they were made."""
+def _view(c: Compiler, table: Table) -> Query:
+    """Return a view's rows: it reads with its owner's rights in the schema where it was made."""
     session = c.session
     kept = session.database, session.schema, session.role, session.secondary, session.service_role
     session.database, session.schema = table.database, table.schema

@@ -55,7 +55,12 @@ class LiveSession(Session):
     def lock_table(self, table: Any, holder: object) -> None:
         record = self.record
         self.account.locks.take(
-            table.physical, table.name, holder, record.query_id, float(self.parameter("LOCK_TIMEOUT")), record.cancelled
+            table.physical,
+            table.name,
+            holder,
+            record.query_id,
+            timeout_s=float(self.parameter("LOCK_TIMEOUT")),
+            cancelled=record.cancelled,
         )
 
     def end(self) -> None:

@@ -59,8 +59,8 @@ class Store:
         self._root.execute("CREATE TABLE IF NOT EXISTS commits (seq BIGINT, moment DOUBLE)")
         self._root.execute("CREATE TABLE IF NOT EXISTS catalog (body VARCHAR)")
         rows = self._root.execute("SELECT seq, moment FROM commits ORDER BY seq").fetchall()
-        self._numbers = [row[0] for row in rows] or [0]
-        self._times = [row[1] for row in rows] or [0.0]
+        self._numbers: list[int] = [row[0] for row in rows] or [0]
+        self._times: list[float] = [row[1] for row in rows] or [0.0]
         self._forget_unfinished()
 
     @property
@@ -74,8 +74,7 @@ class Store:
 
     def provide(self, name: str, function: Callable[..., Any], arguments: list[str], result: str) -> None:
         """Give the engine a function that is not pure: it runs for every row."""
-        kinds = [duckdb.type(kind) for kind in arguments]
-        self._root.create_function(name, function, kinds, duckdb.type(result), side_effects=True)
+        self._root.create_function(name, function, list(arguments), duckdb.type(result), side_effects=True)
 
     def begin(self, name: str = "") -> Transaction:
         with self._writer:
@@ -118,11 +117,11 @@ class Store:
                 if not self._stands(table):
                     continue
                 if keep:
-                    self._root.execute(f"UPDATE {table} SET b = {number} WHERE b = {transaction.mark}")  # noqa: S608 - our own names
-                    self._root.execute(f"UPDATE {table} SET e = {number} WHERE e = {transaction.mark}")  # noqa: S608
+                    self._root.execute(f"UPDATE {table} SET b = {number} WHERE b = {transaction.mark}")
+                    self._root.execute(f"UPDATE {table} SET e = {number} WHERE e = {transaction.mark}")
                 else:
-                    self._root.execute(f"DELETE FROM {table} WHERE b = {transaction.mark}")  # noqa: S608
-                    self._root.execute(f"UPDATE {table} SET e = {OPEN} WHERE e = {transaction.mark}")  # noqa: S608
+                    self._root.execute(f"DELETE FROM {table} WHERE b = {transaction.mark}")
+                    self._root.execute(f"UPDATE {table} SET e = {OPEN} WHERE e = {transaction.mark}")
             moment = self._record(number) if keep else 0.0
             self._root.execute("COMMIT")
             if keep:
@@ -181,5 +180,5 @@ class Store:
             "SELECT table_name FROM duckdb_tables() WHERE table_name SIMILAR TO 't[0-9]+'"
         ).fetchall()
         for (table,) in tables:
-            self._root.execute(f"DELETE FROM {table} WHERE b >= {FIRST_TRANSACTION}")  # noqa: S608 - our own names
-            self._root.execute(f"UPDATE {table} SET e = {OPEN} WHERE e >= {FIRST_TRANSACTION} AND e <> {OPEN}")  # noqa: S608
+            self._root.execute(f"DELETE FROM {table} WHERE b >= {FIRST_TRANSACTION}")
+            self._root.execute(f"UPDATE {table} SET e = {OPEN} WHERE e >= {FIRST_TRANSACTION} AND e <> {OPEN}")

@@ -40,7 +40,7 @@ def _metadata(of: SqlType) -> dict[str, str]:
     return facts
 
 
-def _column(column: pa.ChunkedArray, of: SqlType) -> pa.ChunkedArray | pa.Array:
+def _column(column: pa.ChunkedArray, of: SqlType) -> pa.ChunkedArray | pa.Array:  # noqa: C901, PLR0911 - one line a type
     match of.name:
         case "NUMBER" if of.scale == 0 and of.precision <= _LONGEST_INT:
             return column.cast(pa.int64())
@@ -109,20 +109,18 @@ def from_rows(rows: list[tuple[Any, ...]], outputs: tuple[Output, ...]) -> pa.Ta
     return pa.Table.from_arrays(columns, names=[f"c{index}" for index in range(len(outputs))])
 
 
+_ENGINE_TYPES = {
+    "FLOAT": pa.float64(),
+    "BOOLEAN": pa.bool_(),
+    "DATE": pa.date32(),
+    "TIME": pa.time64("us"),
+    "TIMESTAMP_NTZ": pa.timestamp("us"),
+    "TIMESTAMP_LTZ": pa.timestamp("us"),
+    "BINARY": pa.binary(),
+}
+
+
 def _engine_type(of: SqlType) -> pa.DataType:
-    match of.name:
-        case "NUMBER":
-            return pa.decimal128(38, of.scale) if of.scale else pa.int64()
-        case "FLOAT":
-            return pa.float64()
-        case "BOOLEAN":
-            return pa.bool_()
-        case "DATE":
-            return pa.date32()
-        case "TIME":
-            return pa.time64("us")
-        case "TIMESTAMP_NTZ" | "TIMESTAMP_LTZ":
-            return pa.timestamp("us")
-        case "BINARY":
-            return pa.binary()
-    return pa.string()
+    if of.name == "NUMBER":
+        return pa.decimal128(38, of.scale) if of.scale else pa.int64()
+    return _ENGINE_TYPES.get(of.name, pa.string())

@@ -61,7 +61,7 @@ def _fixed(value: Any) -> SqlType:
     return t.number(len(whole) + len(fraction), len(fraction)) if fraction else t.INTEGER
 
 
-def _text(of: SqlType, value: str, form: str | None) -> str:
+def _text(of: SqlType, value: str, form: str | None) -> str:  # noqa: PLR0911 - one line a type
     """Return a moment's count as text that reads back; other values are text already."""
     number = value.split(" ", maxsplit=1)[0]
     if form or not number.lstrip("-").isdigit():

@@ -211,7 +211,7 @@ class Credentials:
         return (ticket.session_id, *self.issue(ticket.session_id))
 
     def extend(self, token: str) -> None:
-        """A heartbeat keeps the master tokens of the session alive."""
+        """Keep the master tokens of the session alive, as a heartbeat does."""
         session_id = self.check(token)
         with self._guard:
             for ticket in self._tickets.values():

@@ -38,7 +38,7 @@ def token_of(request: web.Request) -> str:
     return ""
 
 
-async def accepted(request: web.Request) -> web.Response:
+async def accepted(_request: web.Request) -> web.Response:
     return success({})
 
 
@@ -153,17 +153,22 @@ def start(session: LiveSession, user: User | None, query: Any) -> None:
         session.schema = schema
 
 
+def _strike_renewal(request: web.Request) -> None:
+    """Refuse to renew where that was asked of the emulator."""
+    if (fault := request.app[ACCOUNT].faults.strike("renew_refused")) is not None:
+        raise SqlError(
+            int(fault.facts.get("code", 390114)),
+            "08001",
+            "Authentication token has expired.  The user must authenticate again.",
+        )
+
+
 async def renew(request: web.Request) -> web.Response:
     credentials = request.app[CREDENTIALS]
     body = await request.json()
     kind = str(body.get("requestType") or "RENEW").upper()
     try:
-        if (fault := request.app[ACCOUNT].faults.strike("renew_refused")) is not None:
-            raise SqlError(
-                int(fault.facts.get("code", 390114)),
-                "08001",
-                "Authentication token has expired.  The user must authenticate again.",
-            )
+        _strike_renewal(request)
         if kind == "ISSUE":
             session_id = credentials.check(token_of(request))
             token, master = credentials.issue(session_id)

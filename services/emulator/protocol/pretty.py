@@ -12,17 +12,17 @@ def pretty(text: str) -> str:
         return text
     out: list[str] = []
     level, tokens = 0, _TOKEN.findall(text)
-    for index, token in enumerate(tokens):
-        if token in _EMPTY:
+    for index, word in enumerate(tokens):
+        if word in _EMPTY:
             level += 1
-            closes = index + 1 < len(tokens) and tokens[index + 1] == _EMPTY[token]
-            out.append(token if closes else token + "\n" + "  " * level)
-        elif token in "]}":
+            closes = index + 1 < len(tokens) and tokens[index + 1] == _EMPTY[word]
+            out.append(word if closes else word + "\n" + "  " * level)
+        elif word in "]}":
             level -= 1
             opened = index > 0 and tokens[index - 1] in _EMPTY
-            out.append(token if opened else "\n" + "  " * level + token)
-        elif token == ",":
+            out.append(word if opened else "\n" + "  " * level + word)
+        elif word == ",":
             out.append(",\n" + "  " * level)
         else:
-            out.append(": " if token == ":" else token)
+            out.append(": " if word == ":" else word)
     return "".join(out)

@@ -82,11 +82,11 @@ async def query_request(request: web.Request) -> web.StreamResponse:
         )
     if account.faults.strike("drop_before_result", text):
         return await _dropped(request, b"")
-    return await _answer(request, record, body)
+    return await _answer(request, record)
 
 
 def _seen(work: "asyncio.Future[None]") -> None:
-    """The outcome is in the record; a fault of our own must still be reported by someone."""
+    """Report a fault of our own; the outcome of the statement is in its record."""
     if not work.cancelled() and (error := work.exception()) is not None:
         asyncio.get_running_loop().call_exception_handler(
             {"message": "statement failed by a fault of the emulator", "exception": error}
@@ -138,7 +138,7 @@ async def waited(record: Record, seconds: float) -> bool:
     return True
 
 
-async def _answer(request: web.Request, record: Record, body: dict[str, Any]) -> web.StreamResponse:
+async def _answer(request: web.Request, record: Record) -> web.StreamResponse:
     if not await waited(record, PATIENCE_S):
         return _in_progress(record, IN_PROGRESS, "Query execution in progress.")
     if record.error is not None:
@@ -163,7 +163,7 @@ async def result(request: web.Request) -> web.StreamResponse:
         record = _record(request)
     except SqlError as error:
         return failure(error)
-    return await _answer(request, record, {})
+    return await _answer(request, record)
 
 
 def _record(request: web.Request) -> Record:
@@ -219,7 +219,7 @@ async def monitor(request: web.Request) -> web.Response:
 
 
 async def chunk(request: web.Request) -> web.StreamResponse:
-    """A later part of a large result, as its own file."""
+    """Answer with a later part of a large result, as its own file."""
     if (refused := _http_fault(request)) is not None:
         return refused
     record = request.app[ACCOUNT].history.get(request.match_info["query_id"])

@@ -3,10 +3,11 @@
 from typing import Any
 
 from services.emulator.sql.scope import Output
-from services.emulator.sql.types import SqlType
+from services.emulator.sql.types import MAX_TEXT, SqlType
 
 _WIRE = {"NUMBER": "fixed", "FLOAT": "real", "VARCHAR": "text", "NULL": "text"}
 _NULL_LENGTH = 0
+_BYTES_A_LETTER = 4  # the most that UTF-8 needs
 
 
 def wire_name(of: SqlType) -> str:
@@ -35,7 +36,7 @@ def described(output: Output) -> dict[str, Any]:
         case "VARCHAR":
             entry |= {
                 "length": of.length,
-                "byteLength": min(of.length * 4, 16_777_216) if of.length <= 16_777_216 else of.length,
+                "byteLength": max(of.length, min(of.length * _BYTES_A_LETTER, MAX_TEXT)),
             }
         case "NULL":
             entry |= {"length": _NULL_LENGTH, "byteLength": _NULL_LENGTH}

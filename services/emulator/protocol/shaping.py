@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from services.emulator.engine.results import Result
+from services.emulator.engine.results import INSERT, Result
 from services.emulator.engine.session import LiveSession
 from services.emulator.protocol import arrow, cells
 from services.emulator.protocol.login import parameter_list
@@ -33,7 +33,7 @@ def shaped(session: LiveSession, result: Result, query_id: str, base: str) -> di
         "finalWarehouseName": session.warehouse or None,
         "finalRoleName": session.role,
         "numberOfBinds": result.binds,
-        "arrayBindSupported": result.kind == 0x3100 and result.binds > 0,
+        "arrayBindSupported": result.kind == INSERT and result.binds > 0,
         "statementTypeId": result.kind,
         "version": 1,
         "sendResultTime": 0,
@@ -45,8 +45,8 @@ def shaped(session: LiveSession, result: Result, query_id: str, base: str) -> di
     if result.children:
         data["resultIds"] = ",".join(result.children)
         data["resultTypes"] = ",".join(str(kind) for kind in result.children_kinds)
-    if as_arrow:
-        return data | _arrow(result, query_id, base)
+    if as_arrow and result.table is not None:
+        return data | _arrow(result, result.table, query_id, base)
     return data | {"rowset": cells.rows(result)}
 
 
@@ -54,7 +54,7 @@ def _first(table: pa.Table) -> int:
     """Return how many rows come with the answer."""
     if table.num_rows == 0:
         return 0
-    width = max(1, table.nbytes // table.num_rows)
+    width = max(1, int(table.nbytes) // int(table.num_rows))
     return max(1, min(FIRST_ROWS, FIRST_BYTES // width))
 
 
@@ -65,12 +65,9 @@ def _starts(table: pa.Table) -> list[tuple[int, int]]:
     return [(at, min(size, table.num_rows - at)) for at in range(first, table.num_rows, max(1, size))]
 
 
-def _arrow(result: Result, query_id: str, base: str) -> dict[str, Any]:
-    table = result.table
+def _arrow(result: Result, table: pa.Table, query_id: str, base: str) -> dict[str, Any]:
     head = arrow.encoded(table.slice(0, _first(table)), result.outputs)
-    data: dict[str, Any] = {"rowsetBase64": base64.b64encode(arrow.stream(head)).decode() if table.num_rows else ""}
-    if table.num_rows == 0:
-        data["rowsetBase64"] = base64.b64encode(arrow.stream(head)).decode()
+    data: dict[str, Any] = {"rowsetBase64": base64.b64encode(arrow.stream(head)).decode()}
     parts = _starts(table)
     if parts:
         width = max(1, table.nbytes // table.num_rows)
@@ -89,5 +86,7 @@ def _arrow(result: Result, query_id: str, base: str) -> dict[str, Any]:
 
 def chunk(result: Result, number: int) -> bytes:
     """Return a later part of a result."""
+    if result.table is None:
+        raise IndexError(number)
     start, length = _starts(result.table)[number]
     return arrow.stream(arrow.encoded(result.table.slice(start, length), result.outputs))

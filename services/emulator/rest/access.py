@@ -67,18 +67,24 @@ def _guessed(credentials: Any, token: str) -> Identity:
     raise SqlError(390303, "08001", "Invalid OAuth access token. ")
 
 
+_FAULTS = {
+    "rest_429": (429, "390429", "Request rate exceeds max"),
+    "rest_503": (503, "390503", "Service unavailable"),
+}
+
+
 def guarded(handler: Handler) -> Handler:
     """Return *handler* behind sign-in and the faults that strike all of REST."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         faults = request.app[ACCOUNT].faults
-        for kind, status in (("rest_429", 429), ("rest_503", 503)):
+        for kind, (status, code, words) in _FAULTS.items():
             if (fault := faults.strike(kind, request.path)) is not None:
                 after = fault.facts.get("retry_after")
                 return refusal(
                     status,
-                    "390429" if status == 429 else "390503",
-                    "Request rate exceeds max" if status == 429 else "Service unavailable",
+                    code,
+                    words,
                     **({"Retry-After": str(after)} if after is not None else {}),
                 )
         try:

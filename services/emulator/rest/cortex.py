@@ -27,7 +27,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-async def models(request: web.Request) -> web.Response:
+async def models(_request: web.Request) -> web.Response:
     return answer(200, {"models": [*COMPLETING, *MODELS]})
 
 

@@ -4,6 +4,7 @@ from services.emulator import errors
 from services.emulator.engine.objects import Column
 from services.emulator.sql.casts import cast
 from services.emulator.sql.compiler import Compiler
+from services.emulator.sql.dialect import parse
 from services.emulator.sql.scope import Expr, Scope
 from services.emulator.sql.types import SqlType
 
@@ -49,7 +50,6 @@ def default(c: Compiler, column: Column) -> str:
     """Return what *column* holds when nothing is given."""
     if column.identity or not column.default:
         return f"CAST(NULL AS {column.type.physical})" if not column.identity else identity(c, column)
-    from services.emulator.sql.dialect import parse
 
     node = parse(f"SELECT {column.default}").expressions[0]
     return f"CAST({cast(c, c.bind(node, Scope()), column.type).sql} AS {column.type.physical})"

@@ -281,7 +281,7 @@ def _epoch(c: Compiler, value: Expr, to: SqlType, attempt: bool) -> str:
 # semi-structured
 
 
-def to_variant(c: Compiler, value: Expr) -> str:
+def to_variant(c: Compiler, value: Expr) -> str:  # noqa: PLR0911 - one line a type
     """Return any value as JSON text."""
     match value.type.name:
         case "VARIANT" | "OBJECT" | "ARRAY":

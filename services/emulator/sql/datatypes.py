@@ -30,7 +30,7 @@ _TIMES = {
 }
 
 
-def read(node: exp.DataType) -> SqlType:
+def read(node: exp.DataType) -> SqlType:  # noqa: C901, PLR0911 - one line a family of types
     """Return the type that *node* names."""
     kind = node.this
     sizes = [int(part.this.name) for part in node.expressions if isinstance(part, exp.DataTypeParam)]

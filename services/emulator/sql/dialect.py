@@ -4,7 +4,7 @@ The catalogue of functions decides what exists; a parser that knows functions wo
 """
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.snowflake import Snowflake
@@ -16,16 +16,16 @@ TEXT = "text"  # meta key: the expression as written
 _SPECIAL_FORMS = ("CAST", "TRY_CAST", "EXTRACT")
 
 
-class _Parser(Snowflake.Parser):
-    FUNCTIONS: dict[str, Any] = {}
-    FUNCTION_PARSERS = {
+class _Parser(Snowflake.Parser):  # type: ignore[valid-type, misc]  # the dialect makes its parser at run time
+    FUNCTIONS: ClassVar[dict[str, Any]] = {}
+    FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
         name: parse for name, parse in Snowflake.Parser.FUNCTION_PARSERS.items() if name in _SPECIAL_FORMS
     }
-    NO_PAREN_FUNCTIONS: dict[Any, Any] = {}
+    NO_PAREN_FUNCTIONS: ClassVar[dict[Any, Any]] = {}
 
     def _parse_expression(self) -> exp.Expr | None:
         start = self._curr
-        node = super()._parse_expression()
+        node: exp.Expr | None = super()._parse_expression()
         if node is not None and self._prev:
             node.meta[TEXT] = self._find_sql(start, self._prev)
         return node

@@ -157,7 +157,7 @@ def next_value(c: Compiler, node: exp.Column) -> Expr:
     exp.Localtimestamp,
 )
 def _current(c: Compiler, node: exp.Expr, scope: Scope) -> Expr:
-    name = {exp.Localtime: "LOCALTIME", exp.Localtimestamp: "LOCALTIMESTAMP"}.get(type(node), node.key.upper())
+    name = node.key.upper()
     spelled = {
         "CURRENTDATE": "CURRENT_DATE",
         "CURRENTTIMESTAMP": "CURRENT_TIMESTAMP",

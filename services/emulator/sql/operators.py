@@ -134,7 +134,7 @@ def _moved(c: Compiler, node: exp.Binary, left: Expr, right: Expr) -> Expr | Non
 
 
 def _plus_interval(c: Compiler, left: Expr, right: Expr, sign: str) -> Expr:
-    if left.type.name in {"TIMESTAMP_TZ"}:
+    if left.type.name == "TIMESTAMP_TZ":
         return Expr(
             f"sf_zoned(sf_wall({left.sql}) {sign} {right.sql}, struct_extract({left.sql}, 't') {sign} {right.sql})",
             left.type,

@@ -9,14 +9,14 @@ from services.emulator.sql import (
     casts,
     literals,
     operators,
+    pivots,
     select,
     semi_paths,
     table_functions,
-    pivots,
     user_functions,
-)  # noqa: F401 - registers rules
+)
 from services.emulator.sql.compiler import Bind, Compiler
-from services.emulator.sql.functions import loaded  # noqa: F401 - fills the catalogue
+from services.emulator.sql.functions import loaded
 from services.emulator.sql.scope import Expr, Query, Scope
 
 

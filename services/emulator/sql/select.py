@@ -33,11 +33,7 @@ def compile_query(c: Compiler, node: exp.Expr, parent: Scope | None = None) -> Q
 def _with(c: Compiler, node: exp.Expr, parent: Scope | None) -> Query:
     clause = node.args.get("with_")
     c.ctes.append({})
-    heads = (
-        [_cte(c, cte, recursive=bool(clause.args.get("recursive")), parent=parent) for cte in clause.expressions]
-        if clause
-        else []
-    )
+    heads = [_cte(c, cte, parent) for cte in clause.expressions] if clause else []
     try:
         query = _body(c, node, parent)
     finally:
@@ -47,13 +43,12 @@ def _with(c: Compiler, node: exp.Expr, parent: Scope | None) -> Query:
     return Query(f"WITH RECURSIVE {', '.join(heads)} {query.sql}", query.outputs)
 
 
-def _cte(c: Compiler, cte: exp.CTE, *, recursive: bool, parent: Scope | None) -> str:
+def _cte(c: Compiler, cte: exp.CTE, parent: Scope | None) -> str:
     name, alias = fold(cte.args["alias"].this), c.alias("q")
     renamed = tuple(fold(part) for part in cte.args["alias"].args.get("columns") or ())
     inner = cte.this
     if isinstance(inner, exp.Union) and _mentions(inner.expression, name):
-        return _recursive(c, inner, name, alias, renamed, parent)
-    del recursive
+        return _recursive(c, inner, name=name, alias=alias, renamed=renamed, parent=parent)
     query = compile_query(c, inner, parent)
     c.ctes[-1][name] = _named(alias, query, renamed)
     return f"{alias} AS MATERIALIZED ({query.sql})" if _volatile(query.sql) else f"{alias} AS ({query.sql})"
@@ -75,7 +70,7 @@ def _mentions(node: exp.Expr, name: str) -> bool:
 
 
 def _recursive(
-    c: Compiler, union: exp.Union, name: str, alias: str, renamed: tuple[str, ...], parent: Scope | None
+    c: Compiler, union: exp.Union, *, name: str, alias: str, renamed: tuple[str, ...], parent: Scope | None
 ) -> str:
     anchor = compile_query(c, union.this, parent)
     c.ctes[-1][name] = _named(alias, anchor, renamed)
@@ -309,7 +304,7 @@ class _Select:
         return f"GROUP BY {', '.join(keys)}"
 
     def _key(self, part: exp.Expr) -> str:
-        words = {exp.Rollup: "ROLLUP", exp.Cube: "CUBE", exp.GroupingSets: "GROUPING SETS"}
+        words: dict[type[exp.Expr], str] = {exp.Rollup: "ROLLUP", exp.Cube: "CUBE", exp.GroupingSets: "GROUPING SETS"}
         if type(part) in words:
             return f"{words[type(part)]} ({', '.join(self._key(item) for item in part.expressions)})"
         if isinstance(part, exp.Tuple):

@@ -3,11 +3,14 @@
 from sqlglot import exp
 
 from services.emulator import errors
+from services.emulator.protocol.arrow import from_rows
 from services.emulator.sql import types as t
 from services.emulator.sql.casts import cast
 from services.emulator.sql.compiler import Compiler
 from services.emulator.sql.names import fold, split
-from services.emulator.sql.scope import Column, Expr, Scope, Source, quoted
+from services.emulator.sql.scope import Column, Scope, Source, quoted
+from services.emulator.sql.semi_paths import key_step, member
+from services.emulator.sql.tables import item
 from services.emulator.sql.types import SqlType
 
 
@@ -18,7 +21,7 @@ def compile_table_function(c: Compiler, call: exp.Expr, node: exp.Expr, scope: S
         return _identified(c, call, node, scope)
     if name == "TABLE":
         inner = call.expressions[0]
-        if isinstance(inner, exp.Literal) or isinstance(inner, exp.Parameter):
+        if isinstance(inner, exp.Literal | exp.Parameter):
             return _identified(c, call, node, scope)
         if isinstance(inner, exp.Dot):
             inner = inner.expression
@@ -33,7 +36,7 @@ def compile_table_function(c: Compiler, call: exp.Expr, node: exp.Expr, scope: S
     shown, renamed = _names(node)
     names = list(renamed) + [column for column, _ in columns[len(renamed) :]]
     found = tuple(
-        Column(name_, kind, True, f"{alias}.{quoted_name(at)}")
+        Column(name_, kind, nullable=True, sql=f"{alias}.{quoted_name(at)}")
         for at, (name_, (_, kind)) in enumerate(zip(names, columns, strict=True))
     )
     scope.sources.append(Source((shown,) if shown else (), found))
@@ -63,8 +66,6 @@ def _arguments(call: exp.Expr) -> dict[str, exp.Expr]:
 
 
 def _identified(c: Compiler, call: exp.Expr, node: exp.Expr, scope: Scope) -> str:
-    from services.emulator.sql.tables import item
-
     inner = call.expressions[0]
     value = c.bind(inner, Scope()) if not isinstance(inner, exp.Column) else None
     parts = split(str(value.constant)) if value is not None else tuple(fold(part) for part in inner.parts)
@@ -90,8 +91,6 @@ def _flatten(c: Compiler, given: dict[str, exp.Expr], scope: Scope) -> tuple[str
     path = str(given["PATH"].name) if "PATH" in given else ""
     inner = value.sql
     if path:
-        from services.emulator.sql.semi_paths import key_step, member
-
         inner = member(value, "$" + "".join(key_step(part) for part in path.split("."))).sql
     rows = f"sf_flatten(COALESCE({inner}, 'null'), {flags['OUTER']}, {flags['RECURSIVE']}, '{mode}', {quoted(path)})"
     sql = f"SELECT 1 AS c0, r.k AS c1, r.p AS c2, r.i AS c3, r.v AS c4, r.t AS c5 FROM (SELECT unnest({rows}) AS r)"
@@ -131,8 +130,6 @@ def _strtok_split(c: Compiler, given: dict[str, exp.Expr], scope: Scope) -> tupl
 
 
 def _result_scan(c: Compiler, given: dict[str, exp.Expr], scope: Scope) -> tuple[str, Columns]:
-    from services.emulator.protocol.arrow import from_rows
-
     query_id = str(c.bind(given["0"], Scope()).constant)
     record = c.session.account.history.get(query_id)
     if record is None or record.result is None:
@@ -152,4 +149,3 @@ _FUNCTIONS = {
     "RESULT_SCAN": _result_scan,
 }
 _LATERAL = {"FLATTEN", "SPLIT_TO_TABLE", "STRTOK_SPLIT_TO_TABLE"}
-_ = Expr

@@ -29,7 +29,7 @@ def bind_from(c: Compiler, node: exp.Select, scope: Scope) -> str:
     return f"FROM {text}"
 
 
-def item(c: Compiler, node: exp.Expr, scope: Scope) -> str:
+def item(c: Compiler, node: exp.Expr, scope: Scope) -> str:  # noqa: PLR0911 - one line a kind
     """Return one entry of FROM."""
     if (sampled := node.args.get("sample")) is not None:
         return _sampled(c, node, sampled, scope)
@@ -155,6 +155,15 @@ def _sampled(c: Compiler, node: exp.Expr, sample: exp.TableSample, scope: Scope)
     return f"(SELECT * FROM {text} WHERE random() * 100 < {float(percent.name)}) AS {text.rsplit(' AS ', 1)[1]}"
 
 
+def _joined(c: Compiler, node: exp.Expr, scope: Scope) -> str:
+    """Return the right side of a join, which may hold joins of its own."""
+    right = item(c, node, scope)
+    nested = node.args.get("joins") or ()
+    for join in nested:
+        right = _join(c, right, join, scope)
+    return f"({right})" if nested else right
+
+
 def _join(c: Compiler, left: str, join: exp.Join, scope: Scope) -> str:
     kind, side, method = (
         str(join.args.get("kind") or ""),
@@ -164,33 +173,35 @@ def _join(c: Compiler, left: str, join: exp.Join, scope: Scope) -> str:
     if kind in _FORBIDDEN_KINDS or side in _FORBIDDEN_KINDS or method not in {"", "NATURAL", "ASOF"}:
         raise errors.syntax(*position(join), kind or side or method)
     before = len(scope.sources)
-    right = item(c, join.this, scope)
-    for nested in join.this.args.get("joins") or ():
-        right = _join(c, right, nested, scope)
-    right = f"({right})" if join.this.args.get("joins") else right
+    right = _joined(c, join.this, scope)
     new = scope.sources[before:]
+    if method == "ASOF":
+        return _asof(c, left, right, join, scope)
     on, using = join.args.get("on"), [fold(part) for part in join.args.get("using") or ()]
     if method == "NATURAL":
         using = _shared(scope.sources[:before], new)
-    if method == "ASOF":
-        return _asof(c, left, right, join, scope)
-    lateral = right.startswith("LATERAL")
     if kind == "CROSS" or (not on and not using and not side and method != "NATURAL"):
         if on or using:
             raise errors.syntax(*position(join), "ON")
-        return f"{left} CROSS JOIN {right}" if lateral or kind == "CROSS" else f"{left} CROSS JOIN {right}"
-    words = f"{side or 'INNER'} JOIN"
+        return f"{left} CROSS JOIN {right}"
+    _make_optional(scope, before, side)
+    if using:
+        test = _using(c, join, using, scope, before=before, side=side)
+    elif on is not None:
+        test = truth(c, on, scope).sql
+    elif right.startswith("LATERAL"):
+        test = "TRUE"
+    else:
+        raise errors.syntax(*position(join), "JOIN")
+    return f"{left} {side or 'INNER'} JOIN {right} ON {test}"
+
+
+def _make_optional(scope: Scope, before: int, side: str) -> None:
+    """Let the columns of the side that an outer join may leave empty be NULL."""
     if side in {"LEFT", "FULL"}:
-        scope.sources[before:] = [_optional(source) for source in new]
+        scope.sources[before:] = [_optional(source) for source in scope.sources[before:]]
     if side in {"RIGHT", "FULL"}:
         scope.sources[:before] = [_optional(source) for source in scope.sources[:before]]
-    if using:
-        return f"{left} {words} {right} ON {_using(c, join, using, scope, before, side)}"
-    if on is None:
-        if not lateral:
-            raise errors.syntax(*position(join), "JOIN")
-        return f"{left} {words} {right} ON TRUE"
-    return f"{left} {words} {right} ON {truth(c, on, scope).sql}"
 
 
 def _optional(source: Source) -> Source:
@@ -206,7 +217,7 @@ def _shared(left: list[Source], right: list[Source]) -> list[str]:
     return found
 
 
-def _using(c: Compiler, join: exp.Join, using: list[str], scope: Scope, before: int, side: str) -> str:
+def _using(c: Compiler, join: exp.Join, using: list[str], scope: Scope, *, before: int, side: str) -> str:
     tests = []
     for name in using:
         one = scope.merged.get(name) or _only(scope.sources[:before], name, join)

@@ -37,7 +37,7 @@ def call(c: Compiler, path: list[str], node: exp.Anonymous, scope: Scope) -> Exp
         item = body.expressions[0]
         value = c.bind(item.this if isinstance(item, exp.Alias) else item, inner)
     result = cast(c, value, thing.facts["returns"])
-    return Expr(result.sql, result.type, True, None, any(given.aggregate for given in values))
+    return Expr(result.sql, result.type, aggregate=any(given.aggregate for given in values))
 
 
 def _is_query(body: str) -> bool:

@@ -1,11 +1,12 @@
 """DROP, UNDROP and ALTER of tables, views and other objects in a schema."""
 
 from services.emulator import errors
-from services.emulator.engine.objects import Table
+from services.emulator.engine.objects import Column, Table
 from services.emulator.engine.results import Result, status
 from services.emulator.engine.session import LiveSession
+from services.emulator.sql import assignment
 from services.emulator.sql.dialect import parse
-from services.emulator.sql.names import shown
+from services.emulator.sql.names import fold, shown
 from services.emulator.statements.creating import ABSENT, DONE, drop_thing
 from services.emulator.statements.dispatch import Run, statement
 from services.emulator.statements.queries import new_compiler
@@ -95,7 +96,7 @@ def drop_other(run: Run) -> Result:
 
 
 def _refuse_used(session: LiveSession, kind: str, parts: tuple[str, ...]) -> None:
-    """A policy that guards something cannot be dropped."""
+    """Refuse to drop a policy that guards something."""
     if not kind.endswith("POLICY"):
         return
     path = session.qualify(parts)
@@ -183,7 +184,7 @@ def _alter(run: Run, table: Table, reader: Reader) -> None:  # noqa: C901, PLR09
     reader.finish()
 
 
-def _column(table: Table, name: str):  # noqa: ANN202 - a Column
+def _column(table: Table, name: str) -> Column:
     column = table.column(name)
     if column is None:
         raise errors.invalid_identifier(name)
@@ -250,12 +251,9 @@ def _add_column(run: Run, table: Table, reader: Reader) -> None:
     c = new_compiler(run)
     node = parse(f"CREATE TABLE x ({reader.rest()})")
     for part in node.this.expressions:
-        from services.emulator.sql.names import fold
-
         if missing_only and table.column(fold(part.this)):
             continue
         column = define_column(c, run.session, part, table)
-        from services.emulator.sql import assignment
 
         run.session.store.execute(f"ALTER TABLE {table.physical} ADD COLUMN {column.physical} {column.type.physical}")
         if column.default:
@@ -275,7 +273,7 @@ def _modify(session: LiveSession, table: Table, reader: Reader) -> None:
     reader.accept(")")
 
 
-def _modify_one(session: LiveSession, table: Table, column, reader: Reader) -> None:  # noqa: ANN001 - a Column
+def _modify_one(session: LiveSession, table: Table, column: Column, reader: Reader) -> None:
     if reader.accept("SET", "MASKING", "POLICY"):
         policy = session.find_thing("MASKING POLICY", reader.path())
         reader.accept("FORCE")
@@ -305,7 +303,7 @@ def _modify_one(session: LiveSession, table: Table, column, reader: Reader) -> N
         _retype(session, table, column, reader)
 
 
-def _retype(session: LiveSession, table: Table, column, reader: Reader) -> None:  # noqa: ANN001 - a Column
+def _retype(session: LiveSession, table: Table, column: Column, reader: Reader) -> None:
     first = reader.at
     while not reader.done and reader.peek() != ",":
         if reader.peek() == "(":

@@ -1,7 +1,9 @@
 """CREATE, DROP, UNDROP and ALTER of databases and schemas."""
 
+from typing import Any
+
 from services.emulator import errors
-from services.emulator.engine.objects import Schema, now
+from services.emulator.engine.objects import Database, Schema, Table, Thing
 from services.emulator.engine.results import Result, status
 from services.emulator.engine.session import LiveSession
 from services.emulator.sql.names import shown
@@ -191,13 +193,15 @@ def alter(run: Run) -> Result:
     kind = reader.tokens[1].text.upper()
     reader.accept("IF", "EXISTS")
     path = reader.path()
+    home: dict[str, Any]
+    held: Database | Schema
     if kind == "DATABASE":
         session.may_see_database(path[-1])
-        held: object = session.catalog.databases[path[-1]]
-        home: dict[str, object] = session.catalog.databases  # type: ignore[assignment]
+        home = session.catalog.databases
+        held = home[path[-1]]
     else:
         database, held = session.find_schema(path)
-        home = session.catalog.databases[database].schemas  # type: ignore[assignment]
+        home = session.catalog.databases[database].schemas
     session.commit_for_ddl()
     if reader.accept("RENAME", "TO"):
         new = reader.path()[-1]
@@ -206,11 +210,11 @@ def alter(run: Run) -> Result:
         _rename(session, home, path[-1], new, kind)
     elif reader.accept("SET"):
         facts = properties(run, kind)
-        held.comment = str(facts.get("COMMENT", held.comment))  # type: ignore[attr-defined]
-        held.retention_days = facts.get("DATA_RETENTION_TIME_IN_DAYS", held.retention_days)  # type: ignore[attr-defined]
+        held.comment = str(facts.get("COMMENT", held.comment))
+        held.retention_days = int(str(facts.get("DATA_RETENTION_TIME_IN_DAYS", held.retention_days)))
     elif reader.accept("UNSET"):
         reader.name()
-        held.comment = ""  # type: ignore[attr-defined]
+        held.comment = ""
     else:
         raise reader.wrong()
     reader.finish()
@@ -218,13 +222,14 @@ def alter(run: Run) -> Result:
     return status("Statement executed successfully.")
 
 
-def _rename(session: LiveSession, home: dict[str, object], old: str, new: str, kind: str) -> None:
+def _rename(session: LiveSession, home: dict[str, Any], old: str, new: str, kind: str) -> None:
     moved = home.pop(old)
-    moved.name = new  # type: ignore[attr-defined]
+    moved.name = new
     home[new] = moved
-    schemas = moved.schemas.values() if kind == "DATABASE" else [moved]  # type: ignore[attr-defined]
+    schemas: list[Schema] = list(moved.schemas.values()) if kind == "DATABASE" else [moved]
     for schema in schemas:
-        for item in [*schema.tables.values(), *schema.things.values()]:
+        items: list[Table | Thing] = [*schema.tables.values(), *schema.things.values()]
+        for item in items:
             if kind == "DATABASE":
                 item.database = new
             else:
@@ -233,6 +238,3 @@ def _rename(session: LiveSession, home: dict[str, object], old: str, new: str, k
         session.database = new
     if kind == "SCHEMA" and session.schema == old:
         session.schema = new
-
-
-_ = now

@@ -31,7 +31,7 @@ def insert(run: Run) -> Result:
     c = new_compiler(run)
     c.in_values = True
     target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
-    table = writable(run.session, table_parts(c, target), "INSERT")
+    table = writable(run.session, table_parts(target), "INSERT")
     named = [fold(part) for part in tree.this.expressions] if isinstance(tree.this, exp.Schema) else []
     columns = _targets(table, named)
     source = _source(c, tree.expression, columns)
@@ -122,7 +122,7 @@ def update(run: Run) -> Result:
         if tree.args.get(part):
             raise errors.syntax(*position(tree), part.upper())
     c = new_compiler(run)
-    table = writable(run.session, table_parts(c, tree.this), "UPDATE")
+    table = writable(run.session, table_parts(tree.this), "UPDATE")
     with Change(run.session, table, locking=True) as change:
         c = new_compiler(run)
         scope, source = _target(c, tree.this, table)
@@ -184,7 +184,7 @@ def delete(run: Run) -> Result:
         if tree.args.get(part):
             raise errors.syntax(*position(tree), part.upper())
     c = new_compiler(run)
-    table = writable(run.session, table_parts(c, tree.this), "DELETE")
+    table = writable(run.session, table_parts(tree.this), "DELETE")
     with Change(run.session, table, locking=True) as change:
         c = new_compiler(run)
         scope, source = _target(c, tree.this, table)

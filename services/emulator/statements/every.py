@@ -14,4 +14,4 @@ from services.emulator.statements import (
     tables,
     transactions,
     views,
-)  # noqa: F401
+)

@@ -1,11 +1,14 @@
 """MERGE, docs: sql-reference/sql/merge."""
 
+import pyarrow as pa
 from sqlglot import exp
 
 from services.emulator import errors
+from services.emulator.engine.objects import Column
 from services.emulator.engine.results import MERGE, Result, counted
 from services.emulator.engine.scans import scan_table, table_parts
 from services.emulator.sql import assignment
+from services.emulator.sql.compiler import Compiler
 from services.emulator.sql.dialect import parse, position
 from services.emulator.sql.names import fold
 from services.emulator.sql.operators import truth
@@ -27,9 +30,9 @@ def merge(run: Run) -> Result:
     c = new_compiler(run)
     whens = tree.args["whens"].expressions
     kinds = {_kind(when) for when in whens}
-    table = writable(run.session, table_parts(c, tree.this), sorted(kinds)[0])
+    table = writable(run.session, table_parts(tree.this), min(kinds))
     for kind in kinds:
-        writable(run.session, table_parts(c, tree.this), kind)
+        writable(run.session, table_parts(tree.this), kind)
     with Change(run.session, table, locking=True) as change:
         c = new_compiler(run)
         scope, source_scope = Scope(), Scope()
@@ -39,7 +42,7 @@ def merge(run: Run) -> Result:
         scope.sources = [query.source(TARGET, (alias,) if alias else tuple(reversed(path))), *source_scope.sources]
         on = truth(c, tree.args["on"], scope).sql
         remember(run, c)
-        answer = _Merging(run, change, c, whens, scope, source_scope)
+        answer = _Merging(run, change, c, whens, scope=scope, source_scope=source_scope)
         answer.stage(f"({query.sql}) AS {TARGET}", source, on)
         if run.describe_only:
             return counted(MERGE, **dict.fromkeys(_columns(kinds), 0))
@@ -67,27 +70,27 @@ class _Merging:
     """One MERGE: which clause each pair of rows takes, then one write for each clause."""
 
     def __init__(
-        self, run: Run, change: Change, c: object, whens: list[exp.When], scope: Scope, source_scope: Scope
+        self, run: Run, change: Change, c: Compiler, whens: list[exp.When], *, scope: Scope, source_scope: Scope
     ) -> None:
         self._run, self._change, self._c = run, change, c
         self._whens, self._scope, self._source_scope = whens, scope, source_scope
-        self._rows: list[object] = []
+        self._clauses: list[tuple[str, list[Column], pa.Table]] = []
 
     def stage(self, target: str, source: str, on: str) -> None:
         """Compute every clause's rows before any is written."""
         c, table = self._c, self._change.table
-        matched, missed = [], []
+        matched: list[exp.When] = []
+        missed: list[exp.When] = []
         for when in self._whens:
             if when.args.get("source"):
                 raise errors.syntax(*position(when), "BY SOURCE")
             (matched if when.args.get("matched") else missed).append(when)
-        self._clauses: list[tuple[str, list[object], object]] = []
         taken = "FALSE"
         cursor = self._run.session.cursor
         for when in matched:
-            test = truth(c, when.args["condition"], self._scope).sql if when.args.get("condition") else "TRUE"  # type: ignore[arg-type]
+            test = truth(c, when.args["condition"], self._scope).sql if when.args.get("condition") else "TRUE"
             then = when.args["then"]
-            sets = assignments(c, table, then.expressions, self._scope) if isinstance(then, exp.Update) else []  # type: ignore[arg-type]
+            sets = assignments(c, table, then.expressions, self._scope) if isinstance(then, exp.Update) else []
             parts = ", ".join([f"{TARGET}.rid AS rid", *(f"{sql} AS {column.physical}" for column, sql in sets)])
             rows = cursor.sql(
                 f"SELECT {parts} FROM {target} JOIN {source} ON {on} WHERE COALESCE({test}, FALSE) AND NOT {taken}"
@@ -97,13 +100,13 @@ class _Merging:
         self._refuse_ambiguous()
         taken = "FALSE"
         for when in missed:
-            test = truth(c, when.args["condition"], self._source_scope).sql if when.args.get("condition") else "TRUE"  # type: ignore[arg-type]
+            test = truth(c, when.args["condition"], self._source_scope).sql if when.args.get("condition") else "TRUE"
             columns, cells = self._inserted(when.args["then"])
             picks = ", ".join(f"{cell} AS {column.physical}" for column, cell in zip(columns, cells, strict=True))
             rows = cursor.sql(
                 f"SELECT {picks} FROM {source} WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE {on}) AND COALESCE({test}, FALSE) AND NOT {taken}"
             ).to_arrow_table()
-            self._clauses.append(("INSERT", columns, rows))  # type: ignore[arg-type]
+            self._clauses.append(("INSERT", columns, rows))
             taken = f"({taken} OR COALESCE({test}, FALSE))"
 
     def _refuse_ambiguous(self) -> None:
@@ -111,12 +114,12 @@ class _Merging:
             return
         seen: set[int] = set()
         for _, _, rows in self._clauses:
-            numbers = rows.column("rid").to_pylist()  # type: ignore[attr-defined]
+            numbers = rows.column("rid").to_pylist()
             if len(set(numbers)) != len(numbers) or seen & set(numbers):
                 raise errors.SqlError(100090, "42P18", "Duplicate row detected during DML action\nRow Values: [...]")
             seen |= set(numbers)
 
-    def _inserted(self, then: exp.Insert) -> tuple[list[object], list[str]]:
+    def _inserted(self, then: exp.Insert) -> tuple[list[Column], list[str]]:
         c, table = self._c, self._change.table
         named = (
             [fold(part.this if isinstance(part, exp.Column) else part) for part in then.this.expressions]
@@ -130,7 +133,8 @@ class _Merging:
                 "21S01",
                 f"Insert value list does not match column list expecting {len(named)} but got {len(values)}",
             )
-        columns, cells = [], []
+        columns: list[Column] = []
+        cells: list[str] = []
         for name, node in zip(named, values, strict=True):
             column = table.column(name)
             if column is None:
@@ -141,12 +145,12 @@ class _Merging:
                 assignment.default(c, column)
                 if is_default
                 else assignment.assigned(c, column, c.bind(node, self._source_scope))
-            )  # type: ignore[arg-type, attr-defined]
+            )
         for column in table.columns:
             if column not in columns:
                 columns.append(column)
-                cells.append(assignment.default(c, column))  # type: ignore[arg-type]
-        return columns, cells  # type: ignore[return-value]
+                cells.append(assignment.default(c, column))
+        return columns, cells
 
     def apply(self) -> dict[str, int]:
-        return self._change.apply(self._clauses)  # type: ignore[arg-type]
+        return self._change.apply(self._clauses)

@@ -1,6 +1,6 @@
 """Reads a statement word by word, for everything that is not a query or DML."""
 
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from services.emulator import errors
 from services.emulator.sql.dialect import Dialect
@@ -76,7 +76,7 @@ class Reader:
         if token.token_type == TokenType.IDENTIFIER:
             self.at += 1
             return token.text
-        if token.token_type in _STRINGS or not (token.text[:1].isalpha() or token.text[:1] in "_"):
+        if token.token_type in _STRINGS or not (token.text[:1].isalpha() or token.text[:1] == "_"):
             raise self.wrong()
         self.at += 1
         return token.text.upper()

@@ -17,7 +17,7 @@ from services.emulator.engine.results import Result
 from services.emulator.engine.session import LiveSession
 from services.emulator.sql.compiler import Bind
 from services.emulator.sql.runtime.refusals import Refused, found
-from services.emulator.statements import every  # noqa: F401 - registers all statements
+from services.emulator.statements import every
 from services.emulator.statements.dispatch import Run, find
 from services.emulator.statements.reader import Reader
 
@@ -107,7 +107,7 @@ _CONVERSION = re.compile(
 )
 
 
-def translated(text: str) -> errors.SqlError:
+def translated(text: str) -> errors.SqlError:  # noqa: PLR0911 - one line a fault
     """Return Snowflake's words for a fault of the engine."""
     if (refusal := found(text)) is not None:
         return refusal
@@ -127,8 +127,8 @@ def translated(text: str) -> errors.SqlError:
         return errors.SqlError(100038, "22018", f"Numeric value '{value}' is not recognized")
     if "aggregate function calls cannot be nested" in text:
         return errors.compilation(2056, "42601", "Aggregate functions cannot be nested")
-    log.warning("the engine refused what was compiled for it: %s", text.split("\n")[0][:500])
-    return errors.internal(text.split("\n")[0][:300])
+    log.warning("the engine refused what was compiled for it: %s", text.split("\n", maxsplit=1)[0][:500])
+    return errors.internal(text.split("\n", maxsplit=1)[0][:300])
 
 
 def _value(text: str) -> str:

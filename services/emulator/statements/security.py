@@ -43,7 +43,7 @@ def create_policy(run: Run) -> Result:
         thing,
         replace="REPLACE" in words,
         missing_only=missing_only,
-        word="Policy" if kind == "MASKING POLICY" else "Policy",
+        word="Policy",
     )
 
 
@@ -181,15 +181,15 @@ def alter_user(run: Run) -> Result:
         user.tokens.pop(reader.name(), None)
     else:
         reader.expect("SET")
-        facts = {key: str(value) for key, value in reader.options().items()}
-        user.password = facts.get("PASSWORD", user.password)
-        user.default_role = facts.get("DEFAULT_ROLE", user.default_role).upper()
-        user.default_warehouse = facts.get("DEFAULT_WAREHOUSE", user.default_warehouse).upper()
-        user.disabled = facts.get("DISABLED", str(user.disabled)) == "True"
-        if "RSA_PUBLIC_KEY" in facts:
-            user.public_keys = [facts["RSA_PUBLIC_KEY"], *user.public_keys[1:]]
-        if "DEFAULT_SECONDARY_ROLES" in facts:
-            user.secondary_roles = "ALL" if "ALL" in facts["DEFAULT_SECONDARY_ROLES"].upper() else "NONE"
+        wanted = {key: str(value) for key, value in reader.options().items()}
+        user.password = wanted.get("PASSWORD", user.password)
+        user.default_role = wanted.get("DEFAULT_ROLE", user.default_role).upper()
+        user.default_warehouse = wanted.get("DEFAULT_WAREHOUSE", user.default_warehouse).upper()
+        user.disabled = wanted.get("DISABLED", str(user.disabled)) == "True"
+        if "RSA_PUBLIC_KEY" in wanted:
+            user.public_keys = [wanted["RSA_PUBLIC_KEY"], *user.public_keys[1:]]
+        if "DEFAULT_SECONDARY_ROLES" in wanted:
+            user.secondary_roles = "ALL" if "ALL" in wanted["DEFAULT_SECONDARY_ROLES"].upper() else "NONE"
     run.session.account.save()
     return status(DONE)
 
@@ -221,11 +221,11 @@ def grant_role(run: Run) -> Result:
 
 @statement("GRANT", "REVOKE")
 def grant(run: Run) -> Result:
-    """``GRANT [INHERITED] [CALLER] p, q ON kind name | ALL kinds IN SCHEMA s TO ROLE r``"""
+    """``GRANT [INHERITED] [CALLER] p, q ON kind name | ALL kinds IN SCHEMA s TO ROLE r``, and REVOKE."""
     reader, session = run.reader, run.session
     giving = reader.tokens[0].text.upper() == "GRANT"
     reader.accept("GRANT", "OPTION", "FOR")
-    inherited = reader.accept("INHERITED")
+    reader.accept("INHERITED")
     caller = reader.accept("CALLER")
     privileges = []
     while not reader.accept("ON"):
@@ -252,7 +252,6 @@ def grant(run: Run) -> Result:
             if privilege == "OWNERSHIP" and giving:
                 _own(run, kind, name, role)
             (session.catalog.grants.add if giving else session.catalog.grants.discard)(wanted)
-    del inherited
     session.account.save()
     return status("Statement executed successfully.")
 
@@ -261,44 +260,50 @@ def _targets(run: Run) -> list[tuple[str, str]]:
     reader, session = run.reader, run.session
     if reader.accept("ACCOUNT"):
         return [("ACCOUNT", "")]
-    future = reader.accept("FUTURE")
-    if future or reader.accept("ALL"):
-        kind = reader.name().removesuffix("S")
-        reader.expect("IN")
-        where = reader.accept_any("SCHEMA", "DATABASE")
-        path = reader.path()
-        if future:
-            return [(f"FUTURE {kind}", ".".join(path))]
-        database = path[0] if len(path) > 1 or where == "DATABASE" else session.database
-        schemas = (
-            [session.catalog.schema(database, path[-1])]
-            if where == "SCHEMA"
-            else list(session.catalog.databases[database].schemas.values())
-        )
-        if kind == "SCHEMA":
-            return [("SCHEMA", f"{database}.{schema.name}") for schema in schemas]
-        return [
-            (kind, ".".join(table.path))
-            for schema in schemas
-            for table in schema.tables.values()
-            if table.is_view == (kind == "VIEW")
-        ]
+    if word := reader.accept_any("FUTURE", "ALL"):
+        return _many_targets(run, future=word == "FUTURE")
     kind = reader.name()
     if kind in {"COMPUTE", "ROW", "MASKING", "IMAGE"}:
         kind += f" {reader.name()}" + (f" {reader.name()}" if kind == "ROW" else "")
     path = reader.path()
     match kind:
         case "DATABASE":
-            session.catalog.database(path[-1])
-            return [(kind, path[-1])]
+            name = session.catalog.database(path[-1]).name
         case "WAREHOUSE" | "INTEGRATION" | "COMPUTE POOL" | "USER" | "ROLE":
-            return [(kind, path[-1])]
+            name = path[-1]
         case "SCHEMA":
             database, schema = session.find_schema(path)
-            return [(kind, f"{database}.{schema.name}")]
+            name = f"{database}.{schema.name}"
         case "TABLE" | "VIEW":
-            return [(kind, ".".join(session.find_table(path).path))]
-    return [(kind, ".".join(session.qualify(path)))]
+            name = ".".join(session.find_table(path).path)
+        case _:
+            name = ".".join(session.qualify(path))
+    return [(kind, name)]
+
+
+def _many_targets(run: Run, *, future: bool) -> list[tuple[str, str]]:
+    """Return what ``ALL kinds IN ...`` and ``FUTURE kinds IN ...`` stand for."""
+    reader, session = run.reader, run.session
+    kind = reader.name().removesuffix("S")
+    reader.expect("IN")
+    where = reader.accept_any("SCHEMA", "DATABASE")
+    path = reader.path()
+    if future:
+        return [(f"FUTURE {kind}", ".".join(path))]
+    database = path[0] if len(path) > 1 or where == "DATABASE" else session.database
+    schemas = (
+        [session.catalog.schema(database, path[-1])]
+        if where == "SCHEMA"
+        else list(session.catalog.databases[database].schemas.values())
+    )
+    if kind == "SCHEMA":
+        return [("SCHEMA", f"{database}.{schema.name}") for schema in schemas]
+    return [
+        (kind, ".".join(table.path))
+        for schema in schemas
+        for table in schema.tables.values()
+        if table.is_view == (kind == "VIEW")
+    ]
 
 
 def _own(run: Run, kind: str, name: str, role: str) -> None:

@@ -22,7 +22,7 @@ def use_database(run: Run) -> Result:
     if path[0] not in session.catalog.databases or not session.allowed("USAGE", "DATABASE", path[0]):
         if not by_word and session.database and path[0] in session.catalog.databases[session.database].schemas:
             return _use_schema(run, path)
-        raise errors.missing_for_use(path[0])
+        raise errors.missing_for_use()
     session.database = path[0]
     session.schema = (
         "PUBLIC"
@@ -52,7 +52,7 @@ def _use_schema(run: Run, path: tuple[str, ...]) -> Result:
         or not session.allowed("USAGE", "DATABASE", database)
         or not session.allowed("USAGE", "SCHEMA", f"{database}.{path[-1]}")
     ):
-        raise errors.missing_for_use(path[-1])
+        raise errors.missing_for_use()
     session.database, session.schema = database, path[-1]
     return status(DONE, USE)
 
@@ -64,7 +64,7 @@ def use_warehouse(run: Run) -> Result:
     if name not in run.session.catalog.warehouses or not run.session.allowed(
         "USAGE", "WAREHOUSE", name, run.session.catalog.warehouses[name].owner
     ):
-        raise errors.missing_for_use(name)
+        raise errors.missing_for_use()
     run.session.warehouse = name
     return status(DONE, USE)
 
@@ -81,7 +81,7 @@ def use_role(run: Run) -> Result:
     if session.service_role:
         raise errors.unsupported("USE ROLE in a caller's rights session")
     if name not in session.catalog.roles:
-        raise errors.missing_for_use(name)
+        raise errors.missing_for_use()
     if name not in reachable:
         raise errors.SqlError(
             3013,
@@ -142,17 +142,15 @@ def set_variable(run: Run) -> Result:
         raise errors.compilation(1003, "42000", "syntax error: number of variables and values differ")
     for name, node in zip(names, nodes, strict=True):
         value = c.bind(node, Scope())
-        held = next(
-            iter(run.session.cursor.execute(f"SELECT CAST({value.sql} AS {value.type.physical})").fetchall()), None
-        )
+        found = run.session.cursor.execute(f"SELECT CAST({value.sql} AS {value.type.physical})").fetchall()[0][0]
         kind = value.type if value.type.name != "NULL" else t.VARCHAR
-        if len(str(held[0])) > 256 and kind.name == "VARCHAR":  # noqa: PLR2004 - docs: session-variables
+        if len(str(found)) > 256 and kind.name == "VARCHAR":  # noqa: PLR2004 - docs: session-variables
             raise errors.SqlError(
                 2211,
                 "22000",
-                f"Assignment to '{name}' not done because value exceeds size limit for variables. Its size is {len(str(held[0]))}; the limit is 256 (internal storage size in bytes).",
+                f"Assignment to '{name}' not done because value exceeds size limit for variables. Its size is {len(str(found))}; the limit is 256 (internal storage size in bytes).",
             )
-        run.session.variables[name] = (held[0], kind)
+        run.session.variables[name] = (found, kind)
     return status(DONE, SESSION)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from services.emulator import errors
 from services.emulator.engine.objects import Schema, Table
 from services.emulator.engine.parameters import DEFAULTS
-from services.emulator.engine.results import DESCRIBE, Result, listed
+from services.emulator.engine.results import DESCRIBE, Result, listed, status
 from services.emulator.engine.session import LiveSession
 from services.emulator.sql import types as t
 from services.emulator.sql.types import SqlType
@@ -70,7 +70,7 @@ _SHOWN: dict[str, dict[str, SqlType]] = {
 }
 
 
-def _databases(session: LiveSession, where: list[Schema]) -> Iterable[dict[str, Any]]:
+def _databases(session: LiveSession) -> Iterable[dict[str, Any]]:
     for item in session.catalog.databases.values():
         if session.allowed("USAGE", "DATABASE", item.name):
             yield {
@@ -90,6 +90,10 @@ def _databases(session: LiveSession, where: list[Schema]) -> Iterable[dict[str, 
 
 def _moment(item: Any) -> Any:
     return item.created_on.replace(tzinfo=None)
+
+
+def _any(_table: Table) -> bool:
+    return True
 
 
 def _tables(session: LiveSession, where: list[tuple[str, Schema]], wanted: Callable[[Table], bool]) -> list[Table]:
@@ -148,7 +152,7 @@ def _rows(run: Run, kind: str, where: list[tuple[str, Schema]]) -> Iterable[dict
     session, catalog = run.session, run.session.catalog
     match kind:
         case "DATABASES":
-            return _databases(session, [])
+            return _databases(session)
         case "SCHEMAS":
             return [
                 {
@@ -170,7 +174,7 @@ def _rows(run: Run, kind: str, where: list[tuple[str, Schema]]) -> Iterable[dict
         case "VIEWS":
             return [_table_row(session, table) for table in _tables(session, where, lambda table: table.is_view)]
         case "OBJECTS":
-            return [_table_row(session, table) for table in _tables(session, where, lambda table: True)]
+            return [_table_row(session, table) for table in _tables(session, where, _any)]
         case "WAREHOUSES":
             return [
                 {
@@ -279,7 +283,7 @@ def _rows(run: Run, kind: str, where: list[tuple[str, Schema]]) -> Iterable[dict
                     "constraint_name": "SYS_CONSTRAINT",
                     "rely": "false",
                 }
-                for table in _tables(session, where, lambda table: True)
+                for table in _tables(session, where, _any)
                 for column in table.columns
                 if column.key == "PRIMARY"
             ]
@@ -296,7 +300,7 @@ def _rows(run: Run, kind: str, where: list[tuple[str, Schema]]) -> Iterable[dict
                     "comment": column.comment,
                     "database_name": table.database,
                 }
-                for table in _tables(session, where, lambda table: True)
+                for table in _tables(session, where, _any)
                 for column in table.columns
             ]
         case "GRANTS":
@@ -321,7 +325,7 @@ def _rows(run: Run, kind: str, where: list[tuple[str, Schema]]) -> Iterable[dict
 
 @statement(*[f"SHOW {terse}{kind}" for terse in ("", "TERSE ") for kind in _SHOWN])
 def show(run: Run) -> Result:
-    reader, session = run.reader, run.session
+    reader = run.reader
     words = [token.text.upper() for token in reader.tokens[1 : reader.at]]
     kind = " ".join(word for word in words if word != "TERSE")
     reader.accept("HISTORY")
@@ -340,7 +344,6 @@ def show(run: Run) -> Result:
         for row in _rows(run, kind, where)
         if _like(str(row.get(key, "")), pattern) and str(row.get(key, "")).startswith(starts)
     ]
-    del session
     return listed(_SHOWN[kind], rows[:limit] if limit else rows)
 
 
@@ -351,64 +354,66 @@ def _like(text: str, pattern: str) -> bool:
     return re.fullmatch(expression, text, re.IGNORECASE) is not None
 
 
-def _where(run: Run, kind: str) -> list[tuple[str, Schema]]:
+_IN_SCHEMAS = {
+    "SCHEMAS",
+    "TABLES",
+    "VIEWS",
+    "OBJECTS",
+    "COLUMNS",
+    "SEQUENCES",
+    "PRIMARY KEYS",
+    "ROW ACCESS POLICIES",
+    "MASKING POLICIES",
+}
+Place = tuple[str, Schema]  # name of the database, and the schema
+
+
+def _where(run: Run, kind: str) -> list[Place]:
     """Return the schemas that IN limits to; without IN the current schema, database or account."""
     reader, session = run.reader, run.session
-    databases = session.catalog.databases
-    if kind not in {
-        "SCHEMAS",
-        "TABLES",
-        "VIEWS",
-        "OBJECTS",
-        "COLUMNS",
-        "SEQUENCES",
-        "PRIMARY KEYS",
-        "ROW ACCESS POLICIES",
-        "MASKING POLICIES",
-    }:
+    if kind not in _IN_SCHEMAS:
         if reader.accept("IN"):
-            reader.accept_any("ACCOUNT", "SESSION", "DATABASE", "SCHEMA") and None
+            reader.accept_any("ACCOUNT", "SESSION", "DATABASE", "SCHEMA")
             if reader.peek() and reader.peek() != "LIKE":
                 reader.path()
         return []
     everything = [
         (name, schema)
-        for name, database in databases.items()
+        for name, database in session.catalog.databases.items()
         for schema in database.schemas.values()
         if session.allowed("USAGE", "SCHEMA", f"{name}.{schema.name}")
     ]
-    if not reader.accept("IN"):
-        if session.database and session.schema and kind != "SCHEMAS":
-            return [(session.database, session.catalog.schema(session.database, session.schema))]
-        return [pair for pair in everything if not session.database or pair[0] == session.database]
-    if reader.accept("ACCOUNT"):
-        return everything
+    if reader.accept("IN"):
+        return everything if reader.accept("ACCOUNT") else _inside(run, everything)
+    if session.database and session.schema and kind != "SCHEMAS":
+        return [(session.database, session.catalog.schema(session.database, session.schema))]
+    return [pair for pair in everything if not session.database or pair[0] == session.database]
+
+
+def _inside(run: Run, everything: list[Place]) -> list[Place]:
+    """Return what ``IN DATABASE d``, ``IN SCHEMA s``, ``IN TABLE t`` or a bare name stands for."""
+    reader, session = run.reader, run.session
     word = reader.accept_any("DATABASE", "SCHEMA", "TABLE", "VIEW")
     if not reader.peek() and reader.done:
-        return [
-            pair
-            for pair in everything
-            if pair[0] == session.database and (word != "SCHEMA" or pair[1].name == session.schema)
-        ]
+        here = [pair for pair in everything if pair[0] == session.database]
+        return [pair for pair in here if word != "SCHEMA" or pair[1].name == session.schema]
     path = reader.path()
     if word in {"TABLE", "VIEW"}:
         table = session.find_table(path)
-        only = Schema(table.schema, tables={table.name: table})
-        return [(table.database, only)]
+        return [(table.database, Schema(table.schema, tables={table.name: table}))]
+    databases = session.catalog.databases
     if word == "DATABASE" or (len(path) == 1 and path[0] in databases and word != "SCHEMA"):
         if path[-1] not in databases:
-            raise errors.missing_for_use(path[-1])
+            raise errors.missing_for_use()
         return [pair for pair in everything if pair[0] == path[-1]]
     try:
-        database, schema = session.find_schema(path)
+        return [session.find_schema(path)]
     except errors.SqlError:
-        raise errors.missing_for_use(path[-1]) from None
-    return [(database, schema)]
+        raise errors.missing_for_use() from None
 
 
-_DESCRIBED = {
-    name: _TEXT
-    for name in (
+_DESCRIBED = dict.fromkeys(
+    (
         "name",
         "type",
         "kind",
@@ -422,8 +427,9 @@ _DESCRIBED = {
         "policy name",
         "privacy domain",
         "schema_evolution_record",
-    )
-}
+    ),
+    _TEXT,
+)
 
 
 @statement("DESCRIBE TABLE", "DESC TABLE", "DESCRIBE VIEW", "DESC VIEW")
@@ -437,7 +443,7 @@ def describe(run: Run) -> Result:
             "type": str(column.type),
             "kind": "COLUMN",
             "null?": "Y" if column.nullable else "N",
-            "default": column.default or (f"IDENTITY START 1 INCREMENT 1 NOORDER" if column.identity else None),
+            "default": column.default or ("IDENTITY START 1 INCREMENT 1 NOORDER" if column.identity else None),
             "primary key": "Y" if column.key == "PRIMARY" else "N",
             "unique key": "Y" if column.key == "UNIQUE" else "N",
             "comment": column.comment or None,
@@ -449,14 +455,12 @@ def describe(run: Run) -> Result:
 
 
 @statement("EXPLAIN")
-def explain(run: Run) -> Result:
+def explain(_run: Run) -> Result:
     raise errors.unsupported("EXPLAIN")
 
 
 @statement("COMMENT ON", "COMMENT IF EXISTS ON")
 def comment(run: Run) -> Result:
-    from services.emulator.engine.results import status
-
     kind = run.reader.name()
     path = run.reader.path()
     run.reader.expect("IS")

@@ -12,6 +12,7 @@ from services.emulator.engine.session import LiveSession
 from services.emulator.engine.store import View
 from services.emulator.sql import types as t
 from services.emulator.sql.assignment import takes
+from services.emulator.sql.casts import cast
 from services.emulator.sql.compiler import Compiler
 from services.emulator.sql.datatypes import read
 from services.emulator.sql.dialect import parse, position
@@ -46,7 +47,7 @@ def create_table(run: Run) -> Result:
     kind = KINDS[head.removeprefix("CREATE ").removeprefix("OR REPLACE ").removesuffix("TABLE").strip()]
     target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
     c = new_compiler(run)
-    path, schema = place(run.session, table_parts(c, target), "CREATE TABLE")
+    path, schema = place(run.session, table_parts(target), "CREATE TABLE")
     table = Table(run.session.catalog.new_id(), *path, kind=kind, owner=run.session.role)
     if run.describe_only:
         return status("")
@@ -102,7 +103,7 @@ def _filled(c: Compiler, run: Run, tree: exp.Create, table: Table) -> Query | No
         return _cloned(c, run, clone, table)
     like = _like(tree)
     if like is not None:
-        _copy_columns(run.session.find_table(table_parts(c, like), "Table"), table)
+        _copy_columns(run.session.find_table(table_parts(like), "Table"), table)
         return None
     query = c.query(tree.expression) if tree.expression is not None else None
     if isinstance(tree.this, exp.Schema):
@@ -136,7 +137,7 @@ def _copy_columns(source: Table, table: Table) -> None:
 
 
 def _cloned(c: Compiler, run: Run, clone: exp.Clone, table: Table) -> Query:
-    source = run.session.find_table(table_parts(c, clone.this), "Table")
+    source = run.session.find_table(table_parts(clone.this), "Table")
     _copy_columns(source, table)
     table.comment, table.policy = source.comment, source.policy
     when = clone.args.get("when") or clone.this.args.get("when")
@@ -170,7 +171,6 @@ def _match(table: Table, query: Query) -> None:
 def _renamed(c: Compiler, query: Query, table: Table) -> str:
     if not query.outputs:
         return query.sql
-    from services.emulator.sql.casts import cast
 
     parts = [
         f"{exactly(cast(c, Expr(f's.c{at}', output.type), column.type))} AS {column.physical}"
@@ -322,7 +322,7 @@ def _cluster(table: Table, node: exp.Expr) -> None:
 
 
 def _guarded(session: LiveSession, table: Table, node: exp.RowAccessProperty) -> None:
-    """``WITH ROW ACCESS POLICY p ON (...)``"""
+    """Keep what ``WITH ROW ACCESS POLICY p ON (...)`` says."""
     policy = session.find_thing("ROW ACCESS POLICY", tuple(fold(part) for part in node.this.parts))
     columns = tuple(fold(part.this if isinstance(part, exp.Column) else part) for part in node.expressions)
     table.policy = (policy.path, columns)

@@ -14,7 +14,7 @@ def running() -> Iterator[Emulator]:
 
 @pytest.fixture
 def cursor(running: Emulator) -> Iterator[Any]:
-    """A cursor in a database of its own; its schema has what the statements of the data files use."""
+    """Give a cursor in a database of its own; its schema has what the statements of the data files use."""
     with running.connect() as connection:
         found = connection.cursor()
         found.execute("CREATE OR REPLACE DATABASE trial")

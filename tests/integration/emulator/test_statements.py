@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import snowflake.connector
 import yaml
 
 from services.emulator.sql.functions.registry import CATALOGUE
@@ -27,8 +28,6 @@ def test_documented_statement_gives_the_documented_rows(cursor: Any, statement: 
 
 @pytest.mark.parametrize(("statement", "code"), [pytest.param(item[0], item[1], id=item[0][:60]) for item in REFUSED])
 def test_what_snowflake_refuses_is_refused(cursor: Any, statement: str, code: int) -> None:
-    import snowflake.connector
-
     for setup in SETUP:
         cursor.execute(setup)
 
@@ -39,8 +38,6 @@ def test_what_snowflake_refuses_is_refused(cursor: Any, statement: str, code: in
 
 
 def test_every_function_of_the_engine_that_the_catalogue_lacks_is_unknown(running: Emulator, cursor: Any) -> None:
-    import snowflake.connector
-
     names = running.account.store.cursor().execute(
         "SELECT DISTINCT upper(function_name) FROM duckdb_functions() WHERE function_name SIMILAR TO '[a-z_][a-z0-9_]*' "
         "AND function_type IN ('scalar', 'aggregate', 'macro') ORDER BY 1"

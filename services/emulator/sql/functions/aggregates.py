@@ -2,7 +2,7 @@
 
 from services.emulator import errors
 from services.emulator.sql import types as t
-from services.emulator.sql.casts import to_variant
+from services.emulator.sql.casts import cast, to_variant
 from services.emulator.sql.functions.calls import OVER, ordered
 from services.emulator.sql.functions.registry import Call, built, define, special
 from services.emulator.sql.operators import comparable
@@ -122,8 +122,6 @@ def _order(call: Call, fallback: str = "") -> str:
 
 @special("LISTAGG", 1, 2, aggregate=True)
 def _listagg(call: Call) -> Expr:
-    from services.emulator.sql.casts import cast
-
     value = cast(call.c, call.c.bind(call.written[0], call.scope), t.VARCHAR)
     mark = call.c.bind(call.written[1], call.scope).sql if len(call.written) > 1 else "''"
     joined = f"string_agg({_distinct(call)}{value.sql}, {mark}{_order(call)}){_over(call)}"
@@ -197,9 +195,9 @@ def _ntile(call: Call) -> Expr:
 @special("LAG LEAD", 1, 3, window_only=True)
 def _lag(call: Call) -> Expr:
     values = [call.c.bind(part, call.scope) for part in call.written]
-    rest = f", CAST({values[1].sql} AS BIGINT)" if len(values) > 1 else ""
-    rest += f", {values[2].sql}" if len(values) > 2 else ""
-    return Expr(f"{call.name.lower()}({values[0].sql}{rest})", values[0].type)
+    parts = [value.sql for value in values]
+    parts[1:2] = [f"CAST({offset} AS BIGINT)" for offset in parts[1:2]]
+    return Expr(f"{call.name.lower()}({', '.join(parts)})", values[0].type)
 
 
 @special("FIRST_VALUE LAST_VALUE", 1, 1, window_only=True)

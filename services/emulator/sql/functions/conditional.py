@@ -1,7 +1,6 @@
 """Choices and NULLs, docs: functions-conditional."""
 
 from services.emulator.sql import types as t
-from services.emulator.sql.casts import cast
 from services.emulator.sql.functions.registry import Call, built, define
 from services.emulator.sql.operators import comparable, together, unified
 from services.emulator.sql.scope import Expr
@@ -92,6 +91,3 @@ def _decode(call: Call) -> Expr:
 def _regr(call: Call) -> Expr:
     kept, other = (1, 0) if call.name.endswith("X") else (0, 1)
     return call.result(f"CASE WHEN {call.args[other].sql} IS NULL THEN NULL ELSE {call.args[kept].sql} END", t.FLOAT)
-
-
-_ = cast

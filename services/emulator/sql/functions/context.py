@@ -2,7 +2,11 @@
 
 from datetime import UTC, datetime
 
+from sqlglot import exp
+
+from services.emulator import errors
 from services.emulator.sql import types as t
+from services.emulator.sql.casts import cast, to_wall
 from services.emulator.sql.functions.registry import Call, built, special
 from services.emulator.sql.scope import Expr, quoted
 
@@ -67,15 +71,11 @@ def _sysdate(call: Call) -> Expr:
 
 @special("CURRENT_DATE", 0, 0)
 def _current_date(call: Call) -> Expr:
-    from services.emulator.sql.casts import to_wall
-
     return Expr(f"CAST({to_wall(call.c, f'TIMESTAMP {quoted(str(_now(call)))}')} AS DATE)", t.DATE, nullable=False)
 
 
 @special("CURRENT_TIME LOCALTIME", 0, 1, page="current_time")
 def _current_time(call: Call) -> Expr:
-    from services.emulator.sql.casts import to_wall
-
     return Expr(f"CAST({to_wall(call.c, f'TIMESTAMP {quoted(str(_now(call)))}')} AS TIME)", t.TIME, nullable=False)
 
 
@@ -123,12 +123,8 @@ def _wait(call: Call) -> Expr:
     if call.c.session.record.cancelled.wait(
         min(seconds, float(call.c.session.parameter("STATEMENT_TIMEOUT_IN_SECONDS")))
     ):
-        from services.emulator import errors
-
         raise errors.cancelled()
     if seconds > float(call.c.session.parameter("STATEMENT_TIMEOUT_IN_SECONDS")):
-        from services.emulator import errors
-
         raise errors.timed_out(int(call.c.session.parameter("STATEMENT_TIMEOUT_IN_SECONDS")))
     return Expr(quoted(f"waited {seconds:g} seconds"), t.VARCHAR)
 
@@ -136,11 +132,6 @@ def _wait(call: Call) -> Expr:
 @special("SEARCH", 2, 4)
 def _search(call: Call) -> Expr:
     """Whole words, case folded; the string must be a literal."""
-    from sqlglot import exp
-
-    from services.emulator import errors
-    from services.emulator.sql.casts import cast
-
     columns = (
         call.written[0].expressions
         if isinstance(call.written[0], exp.Tuple)

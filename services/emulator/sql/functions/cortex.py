@@ -1,5 +1,6 @@
 """Cortex functions, docs: functions-cortex: embeddings by the local model, completions by script."""
 
+from services.emulator import errors
 from services.emulator.cortex.embedding import MODELS
 from services.emulator.sql import types as t
 from services.emulator.sql.functions.registry import Call, built
@@ -7,8 +8,6 @@ from services.emulator.sql.scope import Expr
 
 
 def _embedded(call: Call, allowed: set[int]) -> Expr:
-    from services.emulator import errors
-
     model = str(call.args[0].constant)
     if MODELS.get(model) not in allowed:
         raise errors.SqlError(

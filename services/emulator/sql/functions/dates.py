@@ -4,11 +4,11 @@ from sqlglot import exp
 
 from services.emulator import errors
 from services.emulator.sql import types as t
-from services.emulator.sql.casts import cast, formatted, offset, parsed, wall
+from services.emulator.sql.casts import cast, formatted, offset, parsed, to_utc, to_wall, wall
 from services.emulator.sql.compiler import Compiler, handles
 from services.emulator.sql.dialect import position
 from services.emulator.sql.functions.registry import Call, built, coerced, define, special
-from services.emulator.sql.scope import Expr, Scope, quoted
+from services.emulator.sql.scope import Expr, Scope
 from services.emulator.sql.types import SqlType
 
 _PARTS = {
@@ -19,6 +19,8 @@ _PARTS = {
     "yearofweek": "yearofweek", "yearofweekiso": "yearofweekiso", "epoch_second": "epoch_second epoch epoch_seconds", "epoch_millisecond": "epoch_millisecond epoch_milliseconds",
     "epoch_microsecond": "epoch_microsecond epoch_microseconds", "epoch_nanosecond": "epoch_nanosecond epoch_nanoseconds", "timezone_hour": "timezone_hour tzh", "timezone_minute": "timezone_minute tzm",
 }  # fmt: skip
+_DAY_AND_TIME = 2  # arguments of TIMESTAMP_FROM_PARTS in its shorter form
+_FROM_TO_MOMENT = 3  # arguments of CONVERT_TIMEZONE with both zones
 PARTS = {alias: part for part, aliases in _PARTS.items() for alias in aliases.split()}
 _LENGTHS = {
     "week": 7 * 86_400_000_000,
@@ -81,15 +83,13 @@ def _dateadd(call: Call) -> Expr:
             aggregate,
         )
     if value.type.name == "TIMESTAMP_LTZ" and part in units:
-        from services.emulator.sql.casts import to_utc, to_wall
-
         return Expr(to_utc(call.c, f"({to_wall(call.c, value.sql)} + {step})"), value.type, nullable, None, aggregate)
     return Expr(f"({value.sql} + {step})", value.type, nullable, None, aggregate)
 
 
 @special("DATEDIFF TIMEDIFF TIMESTAMPDIFF", 3, 3, page="datediff")
 def _datediff(call: Call) -> Expr:
-    """Counts the borders of the part that lie between."""
+    """Count the borders of the part that lie between."""
     part = part_of(call, call.written[0])
     one, two = (_argument(call, node) for node in call.written[1:])
     left, right = (wall(call.c, value) for value in (one, two))
@@ -186,7 +186,6 @@ for _name in (
 ):
     define(_name, "d", t.INTEGER, lambda call: extracted(call.c, PARTS[call.name.lower()], call.args[0]), page="year")
 
-define("LAST_DAY", "m?s", t.DATE, lambda call: _last_day(call))
 define(
     "MONTHNAME",
     "m",
@@ -196,7 +195,6 @@ define(
 define(
     "DAYNAME", "m", t.text(3), lambda call: call.result(f"left(dayname({wall(call.c, call.args[0])}), 3)", t.text(3))
 )
-define("ADD_MONTHS", "mi", t.DATE, lambda call: _add_months(call))
 define(
     "MONTHS_BETWEEN",
     "mm",
@@ -230,7 +228,7 @@ define(
     "iii?i",
     t.TIME,
     lambda call: call.result(
-        f"CAST(TIMESTAMP '1970-01-01' + to_microseconds(CAST((({call.args[0].sql} * 60 + {call.args[1].sql}) * 60 + {call.args[2].sql}) * 1000000 + {call.args[3].sql if len(call.args) > 3 else 0} // 1000 AS BIGINT)) AS TIME)",
+        f"CAST(TIMESTAMP '1970-01-01' + to_microseconds(CAST((({call.args[0].sql} * 60 + {call.args[1].sql}) * 60 + {call.args[2].sql}) * 1000000 + {call.given(3, '0')} // 1000 AS BIGINT)) AS TIME)",
         t.TIME,
     ),
     page="time_from_parts",
@@ -243,16 +241,17 @@ define(
     page="timestamp_from_parts",
 )
 def _timestamp_from_parts(call: Call) -> Expr:
-    if len(call.args) == 2:
-        day, hour = cast(call.c, call.args[0], t.DATE), cast(call.c, call.args[1], t.TIME)
-        return call.result(f"({day.sql} + {hour.sql})", t.TIMESTAMP_NTZ)
+    if len(call.args) == _DAY_AND_TIME:
+        date, time = cast(call.c, call.args[0], t.DATE), cast(call.c, call.args[1], t.TIME)
+        return call.result(f"({date.sql} + {time.sql})", t.TIMESTAMP_NTZ)
     year, month, day, hour, minute, second = (arg.sql for arg in call.args[:6])
-    nanos = call.args[6].sql if len(call.args) > 6 else "0"
+    nanos = call.given(6, "0")
     moment = f"(TIMESTAMP '1970-01-01' + to_months(CAST(({year} - 1970) * 12 + {month} - 1 AS INTEGER)) + to_days(CAST({day} - 1 AS INTEGER)) + to_microseconds(CAST((({hour} * 60 + {minute}) * 60 + {second}) * 1000000 + {nanos} // 1000 AS BIGINT)))"
     kind = t.TIMESTAMP_LTZ if "LTZ" in call.name else t.TIMESTAMP_TZ if "_TZ" in call.name else t.TIMESTAMP_NTZ
     return call.result(cast(call.c, Expr(moment, t.TIMESTAMP_NTZ), kind).sql, kind)
 
 
+@built("LAST_DAY", "m?s")
 def _last_day(call: Call) -> Expr:
     part = PARTS.get(str(call.args[1].constant).lower(), "month") if len(call.args) > 1 else "month"
     step = {"month": "to_months(1)", "year": "to_years(1)", "quarter": "to_months(3)", "week": "to_days(7)"}[part]
@@ -261,8 +260,9 @@ def _last_day(call: Call) -> Expr:
     )
 
 
+@built("ADD_MONTHS", "mi")
 def _add_months(call: Call) -> Expr:
-    """The last day of a month stays the last day."""
+    """Move by months; the last day of a month stays the last day."""
     value, count = call.args
     shown = wall(call.c, value)
     moved = f"({shown} + to_months(CAST({count.sql} AS INTEGER)))"
@@ -278,7 +278,7 @@ def _add_months(call: Call) -> Expr:
 
 @built("CONVERT_TIMEZONE", "sa?a")
 def _convert(call: Call) -> Expr:
-    if len(call.args) == 3:
+    if len(call.args) == _FROM_TO_MOMENT:
         moment = coerced(call, call.args[2], "m")
         return call.result(
             f"sf_convert_timezone({wall(call.c, moment)}, {call.args[0].sql}, {cast(call.c, call.args[1], t.VARCHAR).sql})",
@@ -340,6 +340,3 @@ def _to_char(call: Call) -> Expr:
     if value.type.is_number:
         return call.result(f"sf_number_format(CAST({value.sql} AS VARCHAR), {form.sql})", t.VARCHAR)
     return call.result(formatted(call.c, coerced(call, value, "m"), form.sql), t.VARCHAR)
-
-
-_ = quoted

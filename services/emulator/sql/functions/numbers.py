@@ -1,8 +1,8 @@
 """Numbers, docs: functions-numeric, functions-bitwise, functions-data-generation."""
 
-from services.emulator import errors
+from sqlglot import exp
+
 from services.emulator.sql import types as t
-from services.emulator.sql.casts import cast
 from services.emulator.sql.functions.registry import Call, built, define, same, special
 from services.emulator.sql.operators import arithmetic
 from services.emulator.sql.scope import Expr
@@ -78,12 +78,6 @@ define(
     "(2 * 6371 * asin(sqrt(pow(sin(radians({2} - {0}) / 2), 2) + cos(radians({0})) * cos(radians({2})) * pow(sin(radians({3} - {1}) / 2), 2))))",
 )
 define("RANDOM", "?i", t.number(19), "CAST(floor((random() - 0.5) * 18446744073709551615) AS HUGEINT)")
-define(
-    "UNIFORM",
-    "nnn",
-    lambda args: t.FLOAT if "FLOAT" in {args[0].type.name, args[1].type.name} else t.number(18),
-    lambda call: _uniform(call),
-)
 define("NORMAL", "ffn", t.FLOAT, "({0} + {1} * sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()))")
 define(
     "HASH",
@@ -115,6 +109,7 @@ def _div0(call: Call, *, null: bool) -> Expr:
     )
 
 
+@built("UNIFORM", "nnn")
 def _uniform(call: Call) -> Expr:
     low, high = call.args[0], call.args[1]
     if "FLOAT" in {low.type.name, high.type.name}:
@@ -125,7 +120,7 @@ def _uniform(call: Call) -> Expr:
 @built("ROUND", "n?is")
 @built("TRUNCATE_NUMBER", "n?i", page="trunc")
 def _round(call: Call) -> Expr:
-    """NUMBER keeps as many digits after the point as asked for, docs: round."""
+    """Round; NUMBER keeps as many digits after the point as asked for, docs: round."""
     value = call.args[0]
     digits = call.args[1].constant if len(call.args) > 1 else 0
     word = "round" if call.name == "ROUND" else "trunc"
@@ -141,7 +136,7 @@ def _round(call: Call) -> Expr:
         return call.result(f"round({value.sql}, CAST({call.args[1].sql} AS INTEGER))", value.type)
     scale = max(0, min(value.type.scale, digits))
     kind = t.number(min(38, value.type.precision + 1), scale)
-    half_even = len(call.args) > 2 and str(call.args[2].constant).upper() == "HALF_TO_EVEN"
+    half_even = any(str(mode.constant).upper() == "HALF_TO_EVEN" for mode in call.args[2:])
     if half_even:
         return call.result(f"round_even(CAST({value.sql} AS DECIMAL(38,{value.type.scale})), {digits})", kind)
     if word == "round":
@@ -161,10 +156,7 @@ def _trunc(call: Call) -> Expr:
     """Of a number, or of a date to one of its parts."""
     values = [call.c.bind(part, call.scope) for part in call.written]
     if values[0].type.is_time:
-        from sqlglot import exp
-
         return call.c.bind(exp.Anonymous(this="DATE_TRUNC", expressions=[call.written[1], call.written[0]]), call.scope)
-    from sqlglot import exp
 
     return call.c.bind(exp.Anonymous(this="TRUNCATE_NUMBER", expressions=call.written), call.scope)
 
@@ -192,6 +184,3 @@ def _sequence(call: Call) -> Expr:
     return Expr(
         "(row_number() OVER () - 1)", t.number({"1": 3, "2": 5, "4": 10, "8": 19}[call.name[-1]]), nullable=False
     )
-
-
-_ = (cast, errors)

@@ -33,6 +33,10 @@ class Call:
         listed = ", ".join(str(arg.type) for arg in self.args)
         return errors.invalid_types(self.name, listed, *position(self.node))
 
+    def given(self, at: int, fallback: str) -> str:
+        """Return the SQL of an optional argument, *fallback* where it was left out."""
+        return self.args[at].sql if len(self.args) > at else fallback
+
     def result(self, sql: str, kind: SqlType, *, nullable: bool | None = None) -> Expr:
         given = any(arg.nullable for arg in self.args) if nullable is None else nullable
         return Expr(sql, kind, given, None, any(arg.aggregate for arg in self.args))
@@ -192,5 +196,5 @@ def _refuse(call: Call) -> Expr:
 
 
 def same(args: list[Expr]) -> SqlType:
-    """The result has the type of the first argument."""
+    """Return the type of the first argument as that of the result."""
     return args[0].type

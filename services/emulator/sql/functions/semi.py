@@ -1,5 +1,7 @@
 """Semi-structured data, docs: functions-semistructured."""
 
+import re
+
 from sqlglot import exp
 
 from services.emulator import errors
@@ -59,7 +61,7 @@ define(
     "ii?i",
     t.ARRAY,
     lambda call: call.result(
-        f"CAST(to_json(range(CAST({call.args[0].sql} AS BIGINT), CAST({call.args[1].sql} AS BIGINT), CAST({call.args[2].sql if len(call.args) > 2 else 1} AS BIGINT))) AS VARCHAR)",
+        f"CAST(to_json(range(CAST({call.args[0].sql} AS BIGINT), CAST({call.args[1].sql} AS BIGINT), CAST({call.given(2, '1')} AS BIGINT))) AS VARCHAR)",
         t.ARRAY,
     ),
 )
@@ -67,7 +69,7 @@ define(
 
 @built("ARRAY_CONTAINS", "aj")
 def _contains(call: Call) -> Expr:
-    """The value comes first and must be a VARIANT, docs: array_contains."""
+    """Find a value, which comes first and must be a VARIANT, docs: array_contains."""
     if call.args[0].type.name not in {"VARIANT", "NULL", "ARRAY", "OBJECT"}:
         raise call.refused()
     return call.result(f"sf_array_contains({to_variant(call.c, call.args[0])}, {call.args[1].sql})", t.BOOLEAN)
@@ -100,8 +102,8 @@ def _insert(call: Call) -> Expr:
 
 @built("ARRAY_SORT", "j?bb")
 def _sort(call: Call) -> Expr:
-    up = call.args[1].sql if len(call.args) > 1 else "TRUE"
-    first = call.args[2].sql if len(call.args) > 2 else f"NOT {up}"
+    up = call.given(1, "TRUE")
+    first = call.given(2, f"NOT {up}")
     return call.result(f"sf_array_sort({call.args[0].sql}, {up}, {first})", t.ARRAY)
 
 
@@ -138,7 +140,7 @@ def _text(name: str) -> Expr:
 
 @built("OBJECT_INSERT", "osa?b")
 def _object_insert(call: Call) -> Expr:
-    update = call.args[3].sql if len(call.args) > 3 else "FALSE"
+    update = call.given(3, "FALSE")
     value = to_variant(call.c, call.args[2])
     return call.result(
         f"CASE WHEN ({value}) IS NULL THEN {call.args[0].sql} ELSE sf_object_insert({call.args[0].sql}, {call.args[1].sql}, {value}, {update}) END",
@@ -169,7 +171,6 @@ def _get_path(call: Call) -> Expr:
     value = call.args[0] if call.args[0].type.is_semi else Expr(f"sf_parse_json({call.args[0].sql}, FALSE)", t.VARIANT)
     if not isinstance(path, str):
         raise call.refused()
-    import re
 
     steps = "".join(
         f"[{index}]" if index else key_step(quoted_key or key)

@@ -23,7 +23,7 @@ define(
     "ss?s",
     t.VARCHAR,
     lambda call: call.result(
-        f"replace({call.args[0].sql}, {call.args[1].sql}, {call.args[2].sql if len(call.args) > 2 else _EMPTY})",
+        f"replace({call.args[0].sql}, {call.args[1].sql}, {call.given(2, _EMPTY)})",
         t.VARCHAR,
     ),
 )
@@ -40,7 +40,7 @@ define(
     t.number(18),
     lambda call: call.result(
         f"levenshtein({call.args[0].sql}, {call.args[1].sql})"
-        if len(call.args) < 3
+        if not call.args[2:]
         else f"least(levenshtein({call.args[0].sql}, {call.args[1].sql}), {call.args[2].sql})",
         t.number(18),
     ),
@@ -94,9 +94,7 @@ define(
     "STRTOK",
     "s?si",
     t.VARCHAR,
-    lambda call: call.result(
-        f"sf_strtok({_tokens(call)}, {call.args[2].sql if len(call.args) > 2 else 1})", t.VARCHAR, nullable=True
-    ),
+    lambda call: call.result(f"sf_strtok({_tokens(call)}, {call.given(2, '1')})", t.VARCHAR, nullable=True),
 )
 define(
     "STRTOK_TO_ARRAY",
@@ -104,8 +102,6 @@ define(
     t.ARRAY,
     lambda call: call.result(f"CAST(to_json(sf_tokens({_tokens(call)})) AS VARCHAR)", t.ARRAY),
 )
-define("CHARINDEX", "ss?i", t.number(18), lambda call: _position(call))
-define("POSITION", "ss?i", t.number(18), lambda call: _position(call))
 define("MD5 MD5_HEX", "x", t.text(32), "md5({0})", page="md5")
 define("SHA1 SHA1_HEX", "x", t.text(40), "sha1({0})", page="sha1")
 define("BASE64_ENCODE", "x", t.VARCHAR, lambda call: call.result(f"base64({_bytes(call.args[0])})", t.VARCHAR))
@@ -145,9 +141,10 @@ def _tokens(call: Call) -> str:
     return f"{call.args[0].sql}, {call.args[1].sql if len(call.args) > 1 else chr(39) + ' ' + chr(39)}"
 
 
+@built("CHARINDEX POSITION", "ss?i")
 def _position(call: Call) -> Expr:
     needle, hay = call.args[0].sql, call.args[1].sql
-    if len(call.args) == 2:
+    if not call.args[2:]:
         return call.result(f"CASE WHEN {needle} = '' THEN 1 ELSE strpos({hay}, {needle}) END", t.number(18))
     start = call.args[2].sql
     found = f"strpos(substr({hay}, CAST({start} AS BIGINT)), {needle})"
@@ -160,11 +157,11 @@ def _substr(call: Call) -> Expr:
     start = f"CAST({call.args[1].sql} AS BIGINT)"
     if call.args[0].type.name == "BINARY":
         return call.result(
-            f"array_slice({call.args[0].sql}, {start}, {start} + {call.args[2].sql if len(call.args) > 2 else 1 << 24} - 1)",
+            f"array_slice({call.args[0].sql}, {start}, {start} + {call.given(2, str(1 << 24))} - 1)",
             t.BINARY,
         )
     first = f"CASE WHEN {start} = 0 THEN 1 ELSE {start} END"
-    if len(call.args) == 2:
+    if not call.args[2:]:
         return call.result(f"substr({call.args[0].sql}, {first})", t.VARCHAR)
     return call.result(
         f"substr({call.args[0].sql}, {first}, greatest(0, CAST({call.args[2].sql} AS BIGINT)))", t.VARCHAR
@@ -194,7 +191,7 @@ def _trim(call: Call) -> Expr:
 
 @built("LPAD RPAD", "xi?x")
 def _pad(call: Call) -> Expr:
-    fill = call.args[2].sql if len(call.args) > 2 else "' '"
+    fill = call.given(2, "' '")
     size = f"CAST(greatest(0, {call.args[1].sql}) AS INTEGER)"
     return call.result(
         f"CASE WHEN {fill} = '' THEN left({call.args[0].sql}, {size}) ELSE {call.name.lower()}({call.args[0].sql}, {size}, {fill}) END",

@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import duckdb
+from duckdb.func import FunctionNullHandling
 
 from services.emulator.cortex.completion import completed
 from services.emulator.cortex.embedding import embedded
@@ -41,10 +42,10 @@ def install(connection: duckdb.DuckDBPyConnection) -> None:
 def _add(
     connection: duckdb.DuckDBPyConnection, name: str, function: Any, arguments: list[str] | None, result: str
 ) -> None:
-    parameters = (
-        None if arguments is None else [duckdb.type("BIGINT" if kind == "INTEGER" else kind) for kind in arguments]
+    parameters: list[Any] | None = (
+        None if arguments is None else ["BIGINT" if kind == "INTEGER" else kind for kind in arguments]
     )
-    connection.create_function(name, _strict(function), parameters, duckdb.type(result), null_handling="special")
+    connection.create_function(name, _strict(function), parameters, result, null_handling=FunctionNullHandling.SPECIAL)
 
 
 def _strict(function: Any) -> Any:

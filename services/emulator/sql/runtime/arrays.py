@@ -11,7 +11,7 @@ def _key(value: Any) -> str:
     return dumps(value)
 
 
-def typeof(text: str) -> str:
+def typeof(text: str) -> str:  # noqa: PLR0911 - one line a kind
     value = json.loads(text)
     match value:
         case None:
@@ -80,7 +80,7 @@ def reverse(text: str) -> str:
     return dumps(json.loads(text)[::-1])
 
 
-def least(text: str, most: bool) -> str | None:  # noqa: FBT001 - called by position from SQL
+def least(text: str, most: bool) -> str | None:
     items = [item for item in json.loads(text) if item is not None]
     return dumps((max if most else min)(items)) if items else None
 
@@ -116,7 +116,7 @@ def insert(text: str, at: int, value: str) -> str:
     return dumps(items)
 
 
-def sort(text: str, up: bool, nulls_first: bool) -> str:  # noqa: FBT001
+def sort(text: str, up: bool, nulls_first: bool) -> str:
     items = json.loads(text)
     known = sorted(
         (item for item in items if item is not None), key=lambda item: (str(type(item) is str), item), reverse=not up
@@ -125,7 +125,7 @@ def sort(text: str, up: bool, nulls_first: bool) -> str:  # noqa: FBT001
     return dumps(nulls + known if nulls_first else known + nulls)
 
 
-def object_insert(text: str, key: str, value: str, update: bool) -> str:  # noqa: FBT001
+def object_insert(text: str, key: str, value: str, update: bool) -> str:
     held = json.loads(text)
     if key in held and not update:
         raise refused(100188, "22000", f"Duplicate object attribute '{key}'")
@@ -152,7 +152,7 @@ def get_ignore_case(text: str, key: str) -> str | None:
     return None if found is None else dumps(found)
 
 
-def flattened(text: str, outer: bool, recursive: bool, mode: str, path: str) -> list[dict[str, Any]]:  # noqa: FBT001
+def flattened(text: str, outer: bool, recursive: bool, mode: str, path: str) -> list[dict[str, Any]]:
     """Return the rows of FLATTEN: key, path, index, value and this."""
     value = json.loads(text)
     rows: list[dict[str, Any]] = []
@@ -162,7 +162,7 @@ def flattened(text: str, outer: bool, recursive: bool, mode: str, path: str) -> 
     return rows
 
 
-def _walk(value: Any, path: str, recursive: bool, mode: str, rows: list[dict[str, Any]]) -> None:  # noqa: FBT001
+def _walk(value: Any, path: str, recursive: bool, mode: str, rows: list[dict[str, Any]]) -> None:
     if isinstance(value, list) and mode in {"BOTH", "ARRAY"}:
         steps: list[tuple[str | None, int | None, str, Any]] = [
             (None, at, f"{path}[{at}]", item) for at, item in enumerate(value)

@@ -10,7 +10,7 @@ _TRUE = {"true", "t", "yes", "y", "on", "1"}
 _FALSE = {"false", "f", "no", "n", "off", "0"}
 
 
-def number(text: str, attempt: bool) -> str | None:  # noqa: FBT001 - called by position from SQL
+def number(text: str, attempt: bool) -> str | None:
     """Return *text* as plain digits that the engine reads exactly."""
     if _NUMBER.match(text):
         try:
@@ -24,7 +24,7 @@ def number(text: str, attempt: bool) -> str | None:  # noqa: FBT001 - called by 
     raise refused(100038, "22018", f"Numeric value '{text}' is not recognized")
 
 
-def floating(text: str, attempt: bool) -> float | None:  # noqa: FBT001
+def floating(text: str, attempt: bool) -> float | None:
     word = text.strip().lower()
     if _NUMBER.match(text) or word in {"nan", "inf", "-inf", "infinity", "-infinity", "+inf"}:
         return float(word)
@@ -33,7 +33,7 @@ def floating(text: str, attempt: bool) -> float | None:  # noqa: FBT001
     raise refused(100038, "22018", f"Numeric value '{text}' is not recognized")
 
 
-def boolean(text: str, attempt: bool) -> bool | None:  # noqa: FBT001
+def boolean(text: str, attempt: bool) -> bool | None:
     word = text.strip().lower()
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
@@ -54,7 +54,7 @@ def float_text(value: float) -> str:
     return text.replace("e+", "e") if "e" in text else text
 
 
-def unhex(text: str, attempt: bool) -> bytes | None:  # noqa: FBT001
+def unhex(text: str, attempt: bool) -> bytes | None:
     try:
         return bytes.fromhex(text) if " " not in text else _bad_hex(text)
     except ValueError:

@@ -15,7 +15,7 @@ def loads(text: str) -> Any:
     return json.loads(text)
 
 
-def parse(text: str, attempt: bool) -> str | None:  # noqa: FBT001 - called by position from SQL
+def parse(text: str, attempt: bool) -> str | None:
     """PARSE_JSON: strict JSON, with NaN and trailing blanks allowed; empty text is NULL."""
     if not text.strip():
         return None
@@ -39,7 +39,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def scalar(text: str, wanted: str, attempt: bool) -> str | None:  # noqa: FBT001
+def scalar(text: str, wanted: str, attempt: bool) -> str | None:
     """Return a VARIANT's scalar as text to be read as another type; null is NULL, arrays and objects are refused."""
     if text == "null":
         return None
@@ -69,7 +69,7 @@ def as_array(text: str) -> str | None:
     return text if text.startswith("[") else f"[{text}]"
 
 
-def as_object(text: str, attempt: bool) -> str | None:  # noqa: FBT001
+def as_object(text: str, attempt: bool) -> str | None:
     if text == "null":
         return None
     if text.startswith("{"):

@@ -102,7 +102,7 @@ def number_format(text: str, form: str) -> str:
     return out if "FM" in upper else out.rjust(len(bare) + 1)
 
 
-def read_number(text: str, form: str, attempt: bool) -> str | None:  # noqa: FBT001 - called by position from SQL
+def read_number(text: str, form: str, attempt: bool) -> str | None:
     plain = text.strip().replace(",", "").replace("$", "")
     try:
         float(plain)

@@ -149,18 +149,13 @@ def read(text: str, form: str) -> tuple[datetime, int | None] | None:
         return None
 
 
+_MOST_SECONDS = 31_536_000_000  # a thousand years; larger counts are of a smaller unit
+
+
 def _epoch(value: int) -> tuple[datetime, int | None] | None:
     """Text of digits is a time since 1970, its size tells the unit; docs: to_timestamp."""
     size = abs(value)
-    unit = (
-        1
-        if size < 31_536_000_000
-        else 1_000
-        if size < 31_536_000_000_000
-        else 1_000_000
-        if size < 31_536_000_000_000_000
-        else 1_000_000_000
-    )
+    unit = next((unit for unit in (1, 1_000, 1_000_000) if size < _MOST_SECONDS * unit), 1_000_000_000)
     try:
         return _EPOCH + timedelta(seconds=value // unit, microseconds=value % unit * 1_000_000 // unit), None
     except OverflowError:
@@ -168,7 +163,7 @@ def _epoch(value: int) -> tuple[datetime, int | None] | None:
 
 
 def _built(groups: dict[str, str | None]) -> tuple[datetime, int | None]:
-    year = int(groups["year"]) if groups.get("year") else 1970
+    year = int(groups.get("year") or 1970)
     if groups.get("short"):
         year = int(groups["short"] or 0) + (2000 if int(groups["short"] or 0) < 70 else 1900)  # noqa: PLR2004 - TWO_DIGIT_CENTURY_START
     month = int(groups.get("month") or 1)
@@ -185,7 +180,7 @@ def _built(groups: dict[str, str | None]) -> tuple[datetime, int | None]:
     if half := groups.get("half"):
         hour = hour % 12 + (12 if half.upper() == "PM" else 0)
     micro = int((groups.get("fraction") or "").ljust(6, "0")[:6])
-    moment = datetime(
+    moment = datetime(  # noqa: DTZ001 - wall clock time
         year,
         month,
         int(groups.get("day") or 1),
@@ -193,7 +188,7 @@ def _built(groups: dict[str, str | None]) -> tuple[datetime, int | None]:
         int(groups.get("minute") or 0),
         int(groups.get("second") or 0),
         micro,
-    )  # noqa: DTZ001
+    )
     return moment, _minutes(groups.get("zone"), groups.get("zonem"))
 
 
@@ -207,19 +202,22 @@ def _minutes(zone: str | None, rest: str | None) -> int | None:
     return (hours * 60 + minutes) * (-1 if zone[0] == "-" else 1)
 
 
-def _fail(kind: str, text: str, attempt: bool) -> None:  # noqa: FBT001 - called by position from SQL
+def _refuse(kind: str, text: str, attempt: bool) -> None:
     if attempt:
         return
     code = {"Date": 100040, "Time": 100108}.get(kind, 100035)
     raise refused(code, "22007", f"{kind} '{text}' is not recognized")
 
 
-def to_date(text: str, form: str, attempt: bool) -> date | None:  # noqa: FBT001
+def to_date(text: str, form: str, attempt: bool) -> date | None:
     found = read(text, form)
-    return found[0].date() if found else _fail("Date", text, attempt)
+    if found is None:
+        _refuse("Date", text, attempt)
+        return None
+    return found[0].date()
 
 
-def to_time(text: str, form: str, attempt: bool) -> time | None:  # noqa: FBT001
+def to_time(text: str, form: str, attempt: bool) -> time | None:
     if form.upper() == "AUTO":
         match = _AUTO_TIME.match(text)
         if match is None:
@@ -231,28 +229,36 @@ def to_time(text: str, form: str, attempt: bool) -> time | None:  # noqa: FBT001
                 found = None
     else:
         found = read(text, form)
-    return found[0].time() if found else _fail("Time", text, attempt)
+    if found is None:
+        _refuse("Time", text, attempt)
+        return None
+    return found[0].time()
 
 
-def to_ntz(text: str, form: str, attempt: bool) -> datetime | None:  # noqa: FBT001
-    found = read(text, form)
-    return found[0] if found else _fail("Timestamp", text, attempt)
-
-
-def to_ltz(text: str, form: str, attempt: bool, zone: str) -> datetime | None:  # noqa: FBT001
+def to_ntz(text: str, form: str, attempt: bool) -> datetime | None:
     found = read(text, form)
     if found is None:
-        return _fail("Timestamp", text, attempt)
+        _refuse("Timestamp", text, attempt)
+        return None
+    return found[0]
+
+
+def to_ltz(text: str, form: str, attempt: bool, zone: str) -> datetime | None:
+    found = read(text, form)
+    if found is None:
+        _refuse("Timestamp", text, attempt)
+        return None
     moment, minutes = found
     if minutes is None and form.upper() == "AUTO" and text.strip().lstrip("-").isdigit():
         return moment
     return moment - timedelta(minutes=minutes if minutes is not None else east(moment, zone))
 
 
-def to_tz(text: str, form: str, attempt: bool, zone: str) -> dict[str, Any] | None:  # noqa: FBT001
+def to_tz(text: str, form: str, attempt: bool, zone: str) -> dict[str, Any] | None:
     found = read(text, form)
     if found is None:
-        return _fail("Timestamp", text, attempt)
+        _refuse("Timestamp", text, attempt)
+        return None
     moment, minutes = found
     away = minutes if minutes is not None else east(moment, zone)
     return {"t": moment - timedelta(minutes=away), "o": away}
