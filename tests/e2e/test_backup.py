@@ -1,9 +1,7 @@
 """Backing up and restoring as an operator does: by the command line, with the mesh up, down, and gone."""
 
 import json
-import random
 import shutil
-import time
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -97,24 +95,36 @@ def test_restore_in_place_under_a_running_mesh_and_from_nothing_without_one(tmp_
     assert finding(json.loads(sick.stdout), "services")["detail"] == "none runs"
 
 
+# What appears in the store's folder while live data are replaced.
+PREPARED, DECIDED, REPLACED = "restoring", "replace.json", "before-restore-*"
+
+
 @pytest.mark.slow
 def test_kill_at_any_moment_of_a_replacement_leaves_one_state_whole(tmp_path: Path) -> None:
-    mesh, rng = mesh_in(tmp_path), random.Random(5)
+    mesh, folder = mesh_in(tmp_path), tmp_path / "data" / "memory"
     make_keys(mesh)
     old, new = {f"tea {number}" for number in range(30)}, {"coffee"}
-    seen = []
+    answers = []
+
+    def ask() -> None:
+        answers.append(mesh.command("restore", backup, "--in-place").returncode)
+
     with Part("embedding", mesh), Part("gateway", mesh), Part("memory", mesh) as memory:
         for content in sorted(old):
             keep(mesh, content)
         backup = said(mesh, "backup")["backupId"]
-        for _ in range(12):
+        for moment in (PREPARED, DECIDED, REPLACED) * 3:
             keep(mesh, "coffee")
-            asking = Thread(target=mesh.command, args=("restore", backup, "--in-place"))
+            before = set(folder.glob(moment))
+            asking = Thread(target=ask)
             asking.start()
-            time.sleep(rng.uniform(0.5, 3))
+            wait_until(lambda: set(folder.glob(moment)) - before, 60, moment, every_s=0.001)  # noqa: B023
             memory.kill()
+            decided = moment != PREPARED or (folder / DECIDED).exists()
             memory.start()
-            seen.append(contents(mesh))
-            assert seen[-1] in (old, old | new), "never a mix"
+            seen = contents(mesh)
+            assert seen == old if decided else seen in (old, old | new), f"never a mix, killed at {moment}"
             asking.join()
-    assert old in seen
+            assert contents(mesh) == old, "whoever asked is told when it is done, also by the next process"
+            assert not any((folder / name).exists() for name in (PREPARED, DECIDED))
+    assert answers == [0] * 9

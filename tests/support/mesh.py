@@ -40,13 +40,13 @@ def free_ports(offsets: Sequence[int]) -> int:
     raise RuntimeError("no free ports")
 
 
-def wait_until(ready: Callable[[], object], within_s: float, what: str) -> None:
+def wait_until(ready: Callable[[], object], within_s: float, what: str, *, every_s: float = 0.05) -> None:
     """Return when *ready* says so; fail, naming *what* was waited for, when it does not in time."""
     deadline = time.monotonic() + within_s
     while not ready():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s} s: {what}")
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def is_alive(pid: int) -> bool:
