@@ -82,6 +82,8 @@ class Recorder:
         self._refusals = telemetry.meter.create_counter(
             "memorybox.gateway.refusals", unit="{request}", description="Requests that the edge refused, by reason."
         )
+        # Of each access log line the same: asking stack, process and thread anew would cost more than writing it.
+        self._record_base = vars(logging.LogRecord(log.name, logging.INFO, __file__, 0, "request", None, None))
         # Users are told apart within the life of this process, and cannot be guessed from the log.
         self._pseudonym_key = secrets.token_bytes(16)
 
@@ -168,8 +170,10 @@ class Recorder:
             "reason": exchange.reason,
         }
         if log.isEnabledFor(level):
-            # Made by hand: the logger would look up the caller's line on the stack, the same one each time.
-            record = logging.LogRecord(log.name, level, __file__, 0, "request", None, None)
+            record = logging.LogRecord.__new__(logging.LogRecord)
+            now = time.time()
+            own = {"levelno": level, "levelname": logging.getLevelName(level), "created": now, "msecs": now % 1 * 1000}
+            vars(record).update(self._record_base, **own)
             vars(record).update((name, value) for name, value in fields.items() if value != "")
             log.handle(record)
 

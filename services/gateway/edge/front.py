@@ -7,9 +7,9 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import HttpVersion10, web
-from aiohttp.typedefs import Handler
 
 from services.gateway.edge.arrival import arrival
 from services.gateway.edge.auth import Authenticator
@@ -93,17 +93,18 @@ class Front:
         self._cors = cors
         self.in_flight = in_flight
 
-    def application(self) -> web.Application:
-        """Return the aiohttp application; it routes nothing itself."""
+    def server(self) -> web.Server:
+        """Return the aiohttp server of the running loop.
 
-        @web.middleware
-        async def everything(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001
-            return await self._handle(request)
+        It has no application, whose routing and hooks would cost each request more than ours. A client that goes away
+        cancels its request, and with it the calls behind.
+        """
+        loop = asyncio.get_running_loop()
 
-        app = web.Application(middlewares=[everything])
-        app.router.add_route("*", "/{path:.*}", self._handle, expect_handler=_no_answer_yet)
-        app.on_response_prepare.append(self._prepare)
-        return app
+        def request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.Request:
+            return EdgeRequest(message, payload, protocol, writer, task, loop)
+
+        return web.Server(self._handle, request_factory=request, handler_cancellation=True)
 
     def swap(self, behind: Behind) -> None:
         """Serve *behind* from the next request on; those under way end where they began."""
@@ -115,7 +116,10 @@ class Front:
         for transcoder in (self._behind.transcoder, *self._retired):
             transcoder.end_streams()
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not isinstance(request, EdgeRequest):
+            raise TypeError("the server's own factory makes its requests")
+        request[FRONT] = self
         connection = request.protocol
         if isinstance(connection, EdgeConnection):
             connection.request_begins()
@@ -208,17 +212,17 @@ class Front:
         ACTING.set(caller)
         self._count(request, self._rates.take(behind.classes.get(match.route.grpc_method, WRITE), caller.user))
         await self._let_body_come(request, match)
+        context = CallContext(
+            channels=behind.channels,
+            metadata=[] if behind.meshed else self._told_upstream(request, exchange),
+            match=match,
+            request_id=exchange.trace_id,
+            slot=self._slots.one,
+        )
+        if request.content.is_eof():
+            return await behind.transcoder.handle(request, context)
         async with paced_body(request, self._pace, streamed=match.route.kind in _UPLOADS):
-            return await behind.transcoder.handle(
-                request,
-                CallContext(
-                    channels=behind.channels,
-                    metadata=[] if behind.meshed else self._told_upstream(request, exchange),
-                    match=match,
-                    request_id=exchange.trace_id,
-                    slot=self._slots.one,
-                ),
-            )
+            return await behind.transcoder.handle(request, context)
 
     def _told_upstream(self, request: web.Request, exchange: Exchange) -> list[tuple[str, str | bytes]]:
         """Return what a stranger's service is told of a request: its trace and where it comes from."""
@@ -262,7 +266,8 @@ class Front:
             return web.Response(status=204, headers=self._cors.preflight(request.headers, allow.split(", ")))
         return web.Response(status=204, headers=self._cors.preflight(request.headers, ["OPTIONS"]))
 
-    async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+    def prepare(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Add to *response* what it carries because of where it goes."""
         secure(response.headers)
         self._cors.allow(request.headers, response.headers)
         standing = request.get(STANDING)
@@ -280,9 +285,17 @@ class Front:
             response.force_close()
 
 
-async def _no_answer_yet(_request: web.Request) -> web.StreamResponse | None:
-    """Leave ``Expect: 100-continue`` to the front, which knows whether the body is wanted."""
-    return None
+FRONT = web.RequestKey("front", Front)
+"""What serves a request; in its state, which copies of the request share."""
+
+
+class EdgeRequest(web.Request):
+    """A request whose answer passes its front before the headers are written."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        front = self.get(FRONT)
+        if front is not None:
+            front.prepare(self, response)
 
 
 def _page(request: web.BaseRequest, page: Page) -> web.Response:

@@ -1,8 +1,8 @@
 """How much of everything: requests under way, and the pace at which a body must come in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,19 +23,20 @@ class InFlight:
         self._idle.set()
         self.count = 0
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Hold a place while a request is served, or raise 503 with Retry-After."""
+    def one(self) -> "InFlight":
+        """Hold a place in the block while a request is served, or raise 503 with Retry-After."""
+        return self
+
+    def __enter__(self) -> None:
         if self.count >= self._limit:
             raise refuse(503, "too many requests under way", reason="OVERLOADED", retry_after_s=RETRY_AFTER_S)
         self.count += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self.count -= 1
-            if not self.count:
-                self._idle.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
+        if not self.count:
+            self._idle.set()
 
     async def all_done(self) -> None:
         """Return when nothing is under way."""

@@ -27,8 +27,7 @@ class PublicServer:
         self._front = front
         self._readiness = readiness
         self._limits = limits
-        # A client that goes away cancels its request, and with it the calls behind.
-        self._runner = web.AppRunner(front.application(), handler_cancellation=True, shutdown_timeout=_LEFTOVER_S)
+        self._runner: web.ServerRunner | None = None
         self._socket: socket.socket | None = None
         self._listener: asyncio.Server | None = None
         self._certificates: Certificates | None = None
@@ -43,6 +42,7 @@ class PublicServer:
         """
         self._certificates = certificates
         context = await asyncio.to_thread(certificates.context) if certificates is not None else None
+        self._runner = web.ServerRunner(self._front.server(), shutdown_timeout=_LEFTOVER_S)
         await self._runner.setup()
         try:
             self._socket = bound_socket(bind, port, shared=shared)
@@ -56,7 +56,7 @@ class PublicServer:
         self._readiness.started = True
 
     async def _listen(self, listening: socket.socket, context: ssl.SSLContext | None) -> None:
-        if self._runner.server is None:
+        if self._runner is None or self._runner.server is None:
             raise RuntimeError("a runner that is set up has a server")
         factory = connections(self._runner.server, self._limits)
         loop = asyncio.get_running_loop()
@@ -140,7 +140,8 @@ class PublicServer:
         """Close every connection."""
         self._readiness.started = False
         self._stop_listening()
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
 
 def bound_socket(bind: str, port: int, *, shared: bool) -> socket.socket:
