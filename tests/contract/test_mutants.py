@@ -8,6 +8,7 @@ from tests.contract import (
     test_operation_store,
     test_quota_store,
     test_retention_store,
+    test_subject_store,
 )
 
 PROMISED = 30
@@ -23,6 +24,7 @@ def test_enough_broken_stores_are_caught() -> None:
         *test_operation_store.CAUGHT,
         *test_quota_store.CAUGHT,
         *test_retention_store.CAUGHT,
+        *test_subject_store.CAUGHT,
     ]
     mutants = {mutant for mutant, _ in caught}
 
