@@ -12,9 +12,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from services.analyst.backends.cortex import (
+    AnalystAnswerUnusable,
     CortexAnalyst,
     CortexAnalystFailed,
-    CortexAnswerUnusable,
     source_of,
 )
 from services.analyst.backends.cortex.analyst import FEEDBACK_PATH, MAX_TURNS, MESSAGE_PATH
@@ -204,7 +204,7 @@ async def test_an_answer_that_breaks_off_is_told(
 ) -> None:
     cortex.events = events
 
-    with pytest.raises(CortexAnswerUnusable, match="broke off"):
+    with pytest.raises(AnalystAnswerUnusable, match="broke off"):
         await ask(analyst)
 
 
@@ -243,7 +243,7 @@ async def test_an_error_in_the_stream_ends_it(cortex: Cortex, analyst: CortexAna
 async def test_an_event_that_is_malformed_is_told(cortex: Cortex, analyst: CortexAnalyst, event: Event | bytes) -> None:
     cortex.events = [*ANSWER[:4], event, status("done")]
 
-    with pytest.raises(CortexAnswerUnusable):
+    with pytest.raises(AnalystAnswerUnusable):
         await ask(analyst)
 
 

@@ -18,10 +18,10 @@ _RETRY_AFTER_S = 2.0
 Deltas = defaultdict[int, list[str]]
 
 
-class CortexAnswerUnusable(BackendUnavailable):
+class AnalystAnswerUnusable(BackendUnavailable):
     """Cortex Analyst's answer breaks off, or is not as documented; nothing of it is used."""
 
-    reason = "CORTEX_ANSWER_UNUSABLE"
+    reason = "CORTEX_ANALYST_ANSWER_UNUSABLE"
 
 
 class CortexAnalystFailed(BackendUnavailable):
@@ -47,7 +47,7 @@ class Answer:
         self._characters = 0
 
     def add(self, event: ServerEvent) -> None:
-        """Take an event. Raises ``CortexAnalystFailed`` for one that tells a failure, ``CortexAnswerUnusable`` for a malformed one."""
+        """Take an event. Raises ``CortexAnalystFailed`` for one that tells a failure, ``AnalystAnswerUnusable`` for a malformed one."""
         match event.name:
             case "message.content.delta":
                 self._add_delta(_parsed(event))
@@ -63,7 +63,7 @@ class Answer:
                 self.ended = True
 
     def readings(self) -> Iterator[Reading]:
-        """Yield the whole answer: a statement, or suggestions. Raises ``CortexAnswerUnusable`` for one that broke off."""
+        """Yield the whole answer: a statement, or suggestions. Raises ``AnalystAnswerUnusable`` for one that broke off."""
         text = "\n\n".join(_joined(self._texts))
         statements = _joined(self._statements)
         questions = [question for block in sorted(self._suggestions) for question in _joined(self._suggestions[block])]
@@ -123,8 +123,8 @@ class Answer:
             request_id=_text(data, "request_id") or self.request_id,
         )
 
-    def _unusable(self, what: str) -> CortexAnswerUnusable:
-        return CortexAnswerUnusable(
+    def _unusable(self, what: str) -> AnalystAnswerUnusable:
+        return AnalystAnswerUnusable(
             f"Cortex Analyst's answer {what}", retry_after_s=_RETRY_AFTER_S, request_id=self.request_id
         )
 
@@ -135,7 +135,7 @@ def _parsed(event: ServerEvent) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         data = None
     if not isinstance(data, dict):
-        raise CortexAnswerUnusable(
+        raise AnalystAnswerUnusable(
             f"Cortex Analyst sent an event {event.name} that is not a JSON object", retry_after_s=_RETRY_AFTER_S
         )
     return data

@@ -1,6 +1,6 @@
 """The analyst on an emulated Cortex Analyst."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
 import aiohttp
@@ -19,9 +19,15 @@ from services.snowflake.errors import LoginRefused, SnowflakeUnavailable
 from services.snowflake.login import OAUTH, RestCredential
 from services.snowflake.rest import CortexRefused, RestClient
 from tests.support.analyst import STAFF_YAML
-from tests.support.emulator import Emulator
+from tests.support.emulator import Emulator, emulator
 
 NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Emulator]:
+    with emulator() as found:
+        yield found
 
 
 @pytest.fixture
