@@ -17,6 +17,7 @@ from memorybox.governance.v1 import operation_service_pb2 as operation_pb
 from memorybox.governance.v1 import subject_data_service_pb2 as subject_pb
 from memorybox.memory.v1 import memory_pb2, search_pb2
 from memorybox.memory.v1 import memory_service_pb2 as memory_service
+from services.memory.domain.subject_data import BATCH
 from services.memory.stores.embedded import EmbeddedMemoryStore
 from services.mesh.access import Who, allow
 from services.mesh.keys import Grant
@@ -94,14 +95,14 @@ async def fill(world: GovernedWorld, count: int) -> list[str]:
 
 
 async def test_nothing_of_an_erased_owner_is_left_on_the_disk(world: GovernedWorld, tmp_path: Path) -> None:
-    ids = await fill(world, 450)
+    ids = await fill(world, BATCH + 50)
     other = await world.memories.bob.create("tea", access_level=Memory.PUBLIC)
     assert places_of(tmp_path, *WORDS)
 
     receipt = receipt_of(await erased(world.ann, "ann"))
 
     assert places_of(tmp_path, *WORDS) == []
-    assert {item.service: item.counts["memories"] for item in receipt.services} == {"memory": 450, "backups": 0}
+    assert {item.service: item.counts["memories"] for item in receipt.services} == {"memory": BATCH + 50, "backups": 0}
     gone = await refusal(world.memories.ann.get(ids[1]))
     assert gone.code == "NOT_FOUND"
     assert await world.memories.user("nina", "NURSE").found(SECRET, mode=search_pb2.KEYWORD) == []

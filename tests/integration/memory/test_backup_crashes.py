@@ -14,7 +14,7 @@ from tests.support.crashes import back_up, backup_folder, snapshot
 from tests.support.memories import ANN, BOB, NOW, creation, fill
 
 ROOT = Path(__file__).parents[3]
-COUNT = 60
+COUNT = 30
 
 
 @pytest.fixture
