@@ -37,7 +37,8 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     """Return the whole decoded body; 413 beyond *limit* bytes, on the wire or decoded."""
     if not request.body_exists:
         return b""
-    if request.content_length is not None and request.content_length > limit:
+    length = request.content_length
+    if length is not None and length > limit:
         raise too_large("request body", limit)
     coding = content_coding(request)
     body = await _wire_body(request, limit)

@@ -38,7 +38,7 @@ def check_json(content_type: str | None, *, streaming: bool) -> bool:
     No Content-Type counts as JSON. text/plain and forms are refused: browsers send them across
     sites without asking.
     """
-    if not content_type:
+    if not content_type or content_type == JSON:
         return False
     kind, _, parameters = content_type.partition(";")
     kind = kind.strip().lower()

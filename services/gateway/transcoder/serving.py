@@ -254,9 +254,10 @@ class Server:
                 raise bad_request([("", "this method takes no body")])
             return b""
         check = not plan.reader.takes_http_body
-        if check and request.content_length:
+        length = request.content_length
+        if check and length:
             negotiation.check_json(request.headers.get("Content-Type"), streaming=False)
         body = await bodies.read_body(request, limit)
-        if check and body and request.content_length is None:
+        if check and body and length is None:
             negotiation.check_json(request.headers.get("Content-Type"), streaming=False)
         return body
