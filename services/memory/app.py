@@ -134,7 +134,9 @@ def govern(
     vault, owner_keys = open_vault(mesh, store, settings)
     # The key goes last: until the rows are gone, a backup may still seal some with it.
     targets: tuple[SubjectDataTarget, ...] = (subject_data, *others, OwnerKeysTarget(vault))
-    own_kinds = [SubjectDataKind(name, targets, log, store.secrets.id_key) for name in (ERASE, ANONYMIZE)]
+    own_kinds = [
+        SubjectDataKind(name, targets, log, store.secrets.id_key, scrub=store.scrub) for name in (ERASE, ANONYMIZE)
+    ]
     ruled = EmbeddedRetention(store)
     retention = Retention(ruled, operations)
     mesh.stack.push_async_callback(stop, asyncio.create_task(retention.run()))

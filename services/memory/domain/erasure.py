@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -52,9 +52,18 @@ class SubjectDataKind:
     """How both are done: one service after the other; one that is down is waited for, and none is left out."""
 
     def __init__(
-        self, name: str, targets: Sequence[SubjectDataTarget], log: AuditLog, key: bytes, clock: Clock = utc_now
+        self,
+        name: str,
+        targets: Sequence[SubjectDataTarget],
+        log: AuditLog,
+        key: bytes,
+        *,
+        scrub: Callable[[], Awaitable[None]],
+        clock: Clock = utc_now,
     ) -> None:
+        """Take *scrub*, which removes the bytes of what was erased where operations are kept: these knew the name."""
         self._name = name
+        self._scrub = scrub
         self._targets = {target.service: target for target in targets}
         self._log = log
         self._key = key
@@ -66,18 +75,20 @@ class SubjectDataKind:
         return self._name
 
     async def step(self, operation: Operation) -> Step:
-        """Have the next service that answers do some of its part; when all are done, make out the receipt.
+        """Have the next service that answers do some of its part; when all are done, forget the name, then make out the receipt.
 
         What a service did while one before it was down it does again at the end: that one may have handed on audit events meanwhile,
         and with them the name.
         """
-        owner: str = operation.request["owner_user"]
         cursor = operation.cursor or {}
         counts: dict[str, Json] = dict(cursor.get("counts", {}))
+        if "subject" in cursor:
+            return await self._conclude(operation, cursor["subject"], counts)
+        owner: str = operation.request["owner_user"]
         finished, early = list(cursor.get("finished", ())), list(cursor.get("early", ()))
         if len(finished) == len(self._targets):
             if not early:
-                return await self._conclude(operation, owner, counts)
+                return self._forget(owner, counts)
             finished, early = [service for service in finished if service not in early], []
         down: MemoryBoxError | None = None
         for service in (service for service in self._targets if service not in finished):
@@ -101,19 +112,16 @@ class SubjectDataKind:
             return await target.erase(owner, operation_id)
         return await target.anonymize(owner, operation_id)
 
-    def _step(
-        self, counts: dict[str, Json], finished: Sequence[str], early: Sequence[str] = (), result: Json | None = None
-    ) -> Step:
-        return Step(
-            {"counts": counts, "finished": list(finished), "early": list(early)},
-            done_count=sum(sum(of_service.values()) for of_service in counts.values()),
-            result=result,
-            request=None if result is None else {},
-        )
+    def _step(self, counts: dict[str, Json], finished: Sequence[str], early: Sequence[str] = ()) -> Step:
+        return Step({"counts": counts, "finished": list(finished), "early": list(early)}, _total(counts))
 
-    async def _conclude(self, operation: Operation, owner: str, counts: dict[str, Json]) -> Step:
-        now = self._clock()
+    def _forget(self, owner: str, counts: dict[str, Json]) -> Step:
         subject = hmac.digest(self._key, orjson.dumps(["subject", owner]), hashlib.sha256).hex()
+        return Step({"counts": counts, "subject": subject}, _total(counts), request={})
+
+    async def _conclude(self, operation: Operation, subject: str, counts: dict[str, Json]) -> Step:
+        await self._scrub()
+        now = self._clock()
         digest = receipt_digest(operation.name, self._name, subject, counts, now)
         act = Act(AUTHOR, METHOD + self._name, now)
         marks = tuple(Touched(mark) for mark in receipt_marks(operation.name, digest))
@@ -126,7 +134,12 @@ class SubjectDataKind:
             "completed_at": now.isoformat(),
             "hash": base64.b64encode(digest).decode(),
         }
-        return self._step(counts, list(counts), result=receipt)
+        return Step({"counts": counts}, _total(counts), result=receipt, request={})
+
+
+def _total(counts: dict[str, Json]) -> int:
+    """Return how many things all services have done."""
+    return sum(sum(of_service.values()) for of_service in counts.values())
 
 
 def _greater(known: Json, told: Counts) -> Json:
