@@ -262,3 +262,18 @@ def test_sql_api_and_cortex_take_an_access_token(running: Emulator, cursor: Any)
     assert (wrong[0], wrong[1]["code"]) == (422, "000904")
     assert nobody[0] == 401
     assert len(embedded[1]["data"][0]["embedding"][0]) == 768
+
+
+def test_only_its_user_ends_a_statement(running: Emulator, cursor: Any) -> None:
+    cursor.execute("create or replace user eve password = 'secret'")
+    query_id = cursor.execute_async("select system$wait(20)")["queryId"]
+    session_id = cursor.connection.session_id
+    cancels = (f"select system$cancel_query('{query_id}')", f"select system$cancel_all_queries({session_id})")
+
+    with running.connect(user="EVE", password="secret") as stranger:
+        refused = [stranger.cursor().execute(statement).fetchone()[0] for statement in cancels]
+    with running.connect() as owner:
+        ended = owner.cursor().execute(cancels[0]).fetchone()[0]
+
+    assert refused == ["Identified SQL statement is not currently executing.", "0 cancelled."]
+    assert ended == f"query [{query_id}] terminated."

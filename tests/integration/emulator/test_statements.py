@@ -37,6 +37,7 @@ def test_what_snowflake_refuses_is_refused(cursor: Any, statement: str, code: in
     assert refusal.value.errno == code
 
 
+@pytest.mark.slow
 def test_every_function_of_the_engine_that_the_catalogue_lacks_is_unknown(running: Emulator, cursor: Any) -> None:
     names = running.account.store.cursor().execute(
         "SELECT DISTINCT upper(function_name) FROM duckdb_functions() WHERE function_name SIMILAR TO '[a-z_][a-z0-9_]*' "

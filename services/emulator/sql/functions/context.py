@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from sqlglot import exp
 
 from services.emulator import errors
+from services.emulator.engine.history import Record
+from services.emulator.engine.session import LiveSession
 from services.emulator.sql import types as t
 from services.emulator.sql.casts import cast, to_wall
 from services.emulator.sql.functions.registry import Call, built, special
@@ -96,15 +98,40 @@ def _variable(call: Call) -> Expr:
     return Expr(quoted(str(held[0])) if held else "CAST(NULL AS VARCHAR)", t.VARCHAR)
 
 
+def _may_cancel(session: LiveSession, record: Record) -> bool:
+    """Say whether *session* may end a statement: a user's own, or one of a warehouse that its role operates."""
+    return record.user == session.user or session.allowed("OPERATE", "WAREHOUSE", record.warehouse)
+
+
+def _cancelled(call: Call, records: list[Record]) -> int:
+    """Cancel those of *records* that run and that the session may end; return how many."""
+    session: LiveSession = call.c.session
+    if call.c.describing:
+        return 0
+    running = [
+        record
+        for record in records
+        if record is not session.record and not record.done.is_set() and _may_cancel(session, record)
+    ]
+    for record in running:
+        record.cancelled.set()
+    return len(running)
+
+
 @built("SYSTEM$CANCEL_QUERY", "s", page="system_cancel_query")
 def _cancel(call: Call) -> Expr:
-    record = call.c.session.account.history.get(str(call.args[0].constant))
-    if record is None:
+    query_id = str(call.c.session.evaluate(call.args[0].sql))
+    record = call.c.session.account.history.get(query_id)
+    if record is None or not _cancelled(call, [record]):
         return Expr(quoted("Identified SQL statement is not currently executing."), t.VARCHAR)
-    if record.done.is_set():
-        return Expr(quoted("Identified SQL statement is not currently executing."), t.VARCHAR)
-    record.cancelled.set()
     return Expr(quoted(f"query [{record.query_id}] terminated."), t.VARCHAR)
+
+
+@built("SYSTEM$CANCEL_ALL_QUERIES", "i", page="system_cancel_all_queries")
+def _cancel_all(call: Call) -> Expr:
+    session_id = call.c.session.evaluate(call.args[0].sql)
+    records = [record for record in call.c.session.account.history.all() if record.session_id == session_id]
+    return Expr(quoted(f"{_cancelled(call, records)} cancelled."), t.VARCHAR)
 
 
 @built("SYSTEM$TYPEOF", "a", page="system_typeof")
