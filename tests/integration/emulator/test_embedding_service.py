@@ -1,5 +1,6 @@
 """An embedding service as a process of its own, whose vectors come from an emulated Cortex."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -38,10 +39,10 @@ CAT, KITTEN, REVENUE = (
 class Service:
     """The process's stub, metrics and log."""
 
-    def __init__(self, stub: Any, ops_url: str, log: Path) -> None:
+    def __init__(self, stub: Any, ops_url: str, token_file: Path) -> None:
         self.stub = stub
         self.ops_url = ops_url
-        self.log = log
+        self.token_file = token_file
 
     async def embed(self, *texts: str) -> pb.EmbedTextsResponse:
         found: pb.EmbedTextsResponse = await self.stub.EmbedTexts(pb.EmbedTextsRequest(texts=texts), timeout=60)
@@ -82,7 +83,7 @@ async def service(request: pytest.FixtureRequest, running: Emulator, tmp_path: P
     )
     ops_url = f"http://127.0.0.1:{mesh.ops_port('embedding')}"
     with process(settings, ops_url, tmp_path / "log"):
-        yield Service(pb_grpc.EmbeddingServiceStub(channel), ops_url, tmp_path / "log")  # type: ignore[call-overload]
+        yield Service(pb_grpc.EmbeddingServiceStub(channel), ops_url, tmp_path / "token")  # type: ignore[call-overload]
         await channel.close()
         telemetry.shutdown()
         running.account.faults.clear()
@@ -153,3 +154,18 @@ async def test_cortex_advice_reaches_the_caller(service: Service, running: Emula
     advice = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(advice) for detail in status.details)
     assert advice.retry_delay.seconds == 45
+
+
+async def test_a_token_that_expires_amid_many_calls_fails_none(service: Service, running: Emulator) -> None:
+    calls = [asyncio.ensure_future(service.embed(f"text {number}")) for number in range(200)]
+    await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    old = service.token_file.read_text()
+    fresh = service.token_file.with_suffix(".new")
+    fresh.write_text(running.credentials.service_token("EMBEDDING", "ACCOUNTADMIN"))
+    fresh.replace(service.token_file)
+    running.credentials._service[old].expires = 0
+    running.credentials.expire(sessions=True, masters=False, services=False)
+
+    answers = await asyncio.gather(*calls)
+
+    assert len({tuple(answer.embeddings[0].values) for answer in answers}) == 200
