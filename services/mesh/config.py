@@ -162,7 +162,10 @@ class MeshSettings:
         doc="Folder of everything that is kept, keys included.",
     )
     keys_dir_setting: Path | None = setting(
-        "MEMORYBOX_KEYS_DIR", default=None, parse=path, doc="Folder of the hop keys; default `keys` in the data folder."
+        "MEMORYBOX_KEYS_DIR",
+        default=None,
+        parse=path,
+        doc="Folder of all keys, those of backups too; default `keys` in the data folder.",
     )
     bind: str = setting("MEMORYBOX_BIND", default="127.0.0.1", doc="Address that every port listens on.")
     port_base: int = setting(
@@ -247,7 +250,7 @@ class MeshSettings:
 
     @property
     def keys_dir(self) -> Path:
-        """Folder of the hop keys."""
+        """Folder of all keys."""
         return self.keys_dir_setting or self.data_dir / "keys"
 
     @property
