@@ -8,6 +8,7 @@ from services.emulator import errors
 from services.emulator.engine.objects import Table
 from services.emulator.engine.policies import masked, row_filter
 from services.emulator.engine.store import View
+from services.emulator.sql import information
 from services.emulator.sql import types as t
 from services.emulator.sql.casts import cast
 from services.emulator.sql.compiler import Compiler
@@ -35,7 +36,11 @@ def identifier_parts(c: Compiler, call: exp.Expr) -> tuple[str, ...]:
 
 def scan(c: Compiler, node: exp.Table) -> tuple[Query, tuple[str, ...]]:
     """Return the query that reads the table that *node* names, and the table's path."""
-    table = c.session.find_table(table_parts(node))
+    parts = table_parts(node)
+    if len(parts) > 1 and parts[-2] == information.SCHEMA:
+        path = c.session.qualify(parts)
+        return information.view(c, path[0], path[2]), path
+    table = c.session.find_table(parts)
     return scan_table(c, table, node.args.get("when"))
 
 

@@ -4,6 +4,7 @@ from sqlglot import exp
 
 from services.emulator import errors
 from services.emulator.protocol.arrow import from_rows
+from services.emulator.sql import information
 from services.emulator.sql import types as t
 from services.emulator.sql.casts import cast
 from services.emulator.sql.compiler import Compiler
@@ -141,7 +142,27 @@ def _result_scan(c: Compiler, given: dict[str, exp.Expr], scope: Scope) -> tuple
     return f"SELECT * FROM {name}", [(output.name, output.type) for output in result.outputs]
 
 
+_LISTED = 100  # docs: query_history, RESULT_LIMIT left out
+
+
+def _query_history(c: Compiler, given: dict[str, exp.Expr], scope: Scope) -> tuple[str, Columns]:
+    return information.history(c, limit=_number(c, given.get("RESULT_LIMIT"), _LISTED))
+
+
+def _history_by_session(c: Compiler, given: dict[str, exp.Expr], scope: Scope) -> tuple[str, Columns]:
+    wanted = _number(c, given.get("SESSION_ID") or given.get("0"), c.session.session_id)
+    return information.history(c, limit=_number(c, given.get("RESULT_LIMIT"), _LISTED), session_id=wanted)
+
+
+def _number(c: Compiler, node: exp.Expr | None, fallback: int) -> int:
+    if node is None:
+        return fallback
+    return int(c.session.evaluate(cast(c, c.bind(node, Scope()), t.INTEGER).sql))
+
+
 _FUNCTIONS = {
+    "QUERY_HISTORY": _query_history,
+    "QUERY_HISTORY_BY_SESSION": _history_by_session,
     "FLATTEN": _flatten,
     "GENERATOR": _generator,
     "SPLIT_TO_TABLE": _split_to_table,
