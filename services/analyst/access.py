@@ -6,7 +6,7 @@ _ANALYST = "/memorybox.analyst.v1.AnalystService/"
 _SUBJECT_DATA = "/memorybox.governance.v1.SubjectDataService/"
 
 _USER_RPCS = (
-    *("Ask", "ExecuteQuery", "SubmitFeedback"),
+    *("Ask", "RenderChart", "ExecuteQuery", "SubmitFeedback"),
     "ApproveVerifiedQuery",  # the model's owner and governors, decided in the domain
     *("ListSemanticModels", "GetSemanticModel", "PutSemanticModel", "DeleteSemanticModel"),
     *("ValidateSemanticModel", "DraftSemanticModel"),

@@ -10,6 +10,7 @@ from memorybox.analyst.v1 import analyst_service_pb2, analyst_service_pb2_grpc
 from memorybox.governance.v1 import subject_data_service_pb2, subject_data_service_pb2_grpc
 from services.analyst.access import ACCESS
 from services.analyst.backends.audit_service import AuditServiceLog
+from services.analyst.backends.chart_renderer import VegaRenderer
 from services.analyst.backends.embedding import RETRYABLE, EmbeddingServiceSimilar
 from services.analyst.backends.local_analyst import LocalAnalyst
 from services.analyst.backends.observations import Observations
@@ -21,6 +22,7 @@ from services.analyst.domain.drafting import Drafting
 from services.analyst.domain.executing import Executing
 from services.analyst.domain.listing import ModelPages
 from services.analyst.domain.models import SemanticModels
+from services.analyst.domain.rendering import Rendering
 from services.analyst.domain.statements import Statements
 from services.analyst.domain.subject_data import SubjectData
 from services.analyst.domain.tables import Tables
@@ -64,6 +66,7 @@ async def build(mesh: Mesh, settings: Settings) -> Service:
     tables = Tables(warehouse, mesh.settings.operator_role)
     use_cases = AnalystUseCases(
         asking=Asking(models, analyst, statements, conversations, RowsDescriber()),
+        rendering=Rendering(VegaRenderer()),
         executing=Executing(models, statements),
         conversations=conversations,
         models=models,

@@ -25,8 +25,10 @@ from services.analyst.domain.events import (
     Warnings,
 )
 from services.analyst.domain.ports import KeptModel
+from services.analyst.domain.rendering import ImageFormat
 from services.analyst.domain.semantic_model import Finding, Severity
 from services.analyst.domain.warehouse import ColumnType, Rows, Table
+from services.mesh.errors import InvalidInput, Violation
 
 PAGE_ROWS = 500
 PAGE_BYTES = 1 << 20
@@ -167,6 +169,17 @@ def time_to_proto(moment: datetime) -> Timestamp:
     made = Timestamp()
     made.FromDatetime(moment)
     return made
+
+
+def image_format_of(request: pb.RenderChartRequest) -> ImageFormat:
+    """Return what to draw. Raises ``InvalidInput`` when that is not known."""
+    match request.format:
+        case pb.RenderChartRequest.FORMAT_UNSPECIFIED | pb.RenderChartRequest.SVG:
+            return ImageFormat.SVG
+        case pb.RenderChartRequest.PNG:
+            return ImageFormat.PNG
+    description = "must be SVG or PNG"
+    raise InvalidInput(f"format {description}", violations=[Violation("format", description)])
 
 
 def access_level_of(request: pb.PutSemanticModelRequest) -> str:

@@ -102,6 +102,7 @@ TABLE = {
     "analyst": {
         "memorybox.analyst.v1.AnalystService": {
             "Ask": "uog",
+            "RenderChart": "uog",
             "ExecuteQuery": "uog",
             "SubmitFeedback": "uog",
             "ApproveVerifiedQuery": "uog",  # the owner of the model and governors, which the domain decides

@@ -23,6 +23,7 @@ _WIDTH, _HEIGHT = 560, 320
 # Okabe and Ito, Color Universal Design (2008): told apart by people with any colour vision.
 _PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F"]
 _AXIS_FORMATS = {"year": "%Y", "quarter": "Q%q %Y", "month": "%b %Y", "week": "%Y-%m-%d", "day": "%Y-%m-%d"}
+_NUMBERS = ",.12~g"  # whole numbers whole, and no more digits than a double has
 _GRID: Json = {"gridColor": "#E5E5E5", "labelLimit": 220, "titleLimit": 400}
 
 
@@ -243,7 +244,7 @@ def _quantity(field: str, title: str, unit: str, *, zero: bool) -> Json:
         "type": "quantitative",
         "title": _with_unit(title, unit),
         "scale": {"zero": zero},
-        "axis": {"format": ",", "tickCount": 6},
+        "axis": {"format": _NUMBERS, "tickCount": 6},
     }
 
 
@@ -253,7 +254,7 @@ def _colour(field: str, title: str | None) -> Json:
 
 def _tip(field: str, title: str) -> Json:
     kind: Mapping[str, str] = (
-        {"type": "quantitative", "format": ","} if field in {"value", "x", "y"} else {"type": "nominal"}
+        {"type": "quantitative", "format": _NUMBERS} if field in {"value", "x", "y"} else {"type": "nominal"}
     )
     return {"field": field, "title": _cut(title), **kind}
 

@@ -10,6 +10,7 @@ from services.analyst.domain.drafting import Drafting
 from services.analyst.domain.executing import Executing
 from services.analyst.domain.listing import ModelPages
 from services.analyst.domain.models import SemanticModels
+from services.analyst.domain.rendering import Rendering
 from services.analyst.domain.tables import Tables
 from services.analyst.domain.verifying import Verifying
 from services.analyst.rpc.asking import AskingRpcs
@@ -22,6 +23,7 @@ class AnalystUseCases:
     """All that AnalystService can do. Files wait in *staging* to be loaded; they have up to *load_mib*."""
 
     asking: Asking
+    rendering: Rendering
     executing: Executing
     conversations: Conversations
     models: SemanticModels
@@ -38,6 +40,7 @@ class AnalystServicer(AskingRpcs, ModelRpcs, TableRpcs, pb_grpc.AnalystServiceSe
 
     def __init__(self, use_cases: AnalystUseCases) -> None:
         self._asking = use_cases.asking
+        self._rendering = use_cases.rendering
         self._executing = use_cases.executing
         self._conversations = use_cases.conversations
         self._models = use_cases.models

@@ -6,6 +6,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.api import httpbody_pb2
+from google.protobuf import json_format
 
 from memorybox.analyst.v1 import analyst_service_pb2 as pb
 from services.analyst.domain.asking import Asking
@@ -13,8 +15,9 @@ from services.analyst.domain.conversations import Asked, Conversations
 from services.analyst.domain.events import Result
 from services.analyst.domain.executing import Executing
 from services.analyst.domain.language import Turn
+from services.analyst.domain.rendering import Rendering
 from services.analyst.domain.warehouse import Rows
-from services.analyst.wire import event_to_proto, pages
+from services.analyst.wire import event_to_proto, image_format_of, pages
 from services.mesh.interceptors import caller
 
 if TYPE_CHECKING:
@@ -24,9 +27,10 @@ if TYPE_CHECKING:
 
 
 class AskingRpcs:
-    """Ask, run, judge."""
+    """Ask, draw, run, judge."""
 
     _asking: Asking
+    _rendering: Rendering
     _executing: Executing
     _conversations: Conversations
 
@@ -50,6 +54,12 @@ class AskingRpcs:
                     sequence += 1
                     message.sequence = sequence
                     yield message
+
+    async def RenderChart(self, request: pb.RenderChartRequest, context: "Context") -> pb.RenderChartResponse:
+        image = image_format_of(request)
+        spec = await asyncio.to_thread(json_format.MessageToDict, request.spec)
+        drawn = await self._rendering.render(spec, image, request.scale)
+        return pb.RenderChartResponse(image=httpbody_pb2.HttpBody(content_type=image, data=drawn))
 
     async def ExecuteQuery(
         self, request: pb.ExecuteQueryRequest, context: "Context"

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
@@ -307,6 +308,85 @@ class AskResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___AskResponse: _TypeAlias = AskResponse  # noqa: Y015
+
+@_typing.final
+class RenderChartRequest(_message.Message):
+    """Request of AnalystService.RenderChart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Format:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RenderChartRequest._Format.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FORMAT_UNSPECIFIED: RenderChartRequest._Format.ValueType  # 0
+        """Not said: SVG."""
+        SVG: RenderChartRequest._Format.ValueType  # 1
+        """`image/svg+xml`."""
+        PNG: RenderChartRequest._Format.ValueType  # 2
+        """`image/png`."""
+
+    class Format(_Format, metaclass=_FormatEnumTypeWrapper):
+        """What a chart is drawn as."""
+
+    FORMAT_UNSPECIFIED: RenderChartRequest.Format.ValueType  # 0
+    """Not said: SVG."""
+    SVG: RenderChartRequest.Format.ValueType  # 1
+    """`image/svg+xml`."""
+    PNG: RenderChartRequest.Format.ValueType  # 2
+    """`image/png`."""
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    format: Global___RenderChartRequest.Format.ValueType
+    """What to draw it as."""
+    scale: _builtins.float
+    """Pixels of a PNG to a point of the specification, above 0 and up to 4; 0 means 1. Up to 4096 pixels wide and high."""
+    @_builtins.property
+    def spec(self) -> _struct_pb2.Struct:
+        """A Vega-Lite specification with its data in `data.values`: that of Ask's event `chart`, its looks changed or not. Up to 24 levels and 100,000 values."""
+
+    def __init__(
+        self,
+        *,
+        spec: _struct_pb2.Struct | None = ...,
+        format: Global___RenderChartRequest.Format.ValueType = ...,
+        scale: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "scale", b"scale", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderChartRequest: _TypeAlias = RenderChartRequest  # noqa: Y015
+
+@_typing.final
+class RenderChartResponse(_message.Message):
+    """Response of AnalystService.RenderChart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def image(self) -> _httpbody_pb2.HttpBody:
+        """The image, up to 3 MiB; over HTTP the body itself."""
+
+    def __init__(
+        self,
+        *,
+        image: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderChartResponse: _TypeAlias = RenderChartResponse  # noqa: Y015
 
 @_typing.final
 class ExecuteQueryRequest(_message.Message):

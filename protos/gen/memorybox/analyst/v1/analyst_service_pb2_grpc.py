@@ -43,6 +43,11 @@ class AnalystServiceStub(object):
                 request_serializer=memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.AskRequest.SerializeToString,
                 response_deserializer=memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.AskResponse.FromString,
                 _registered_method=True)
+        self.RenderChart = channel.unary_unary(
+                '/memorybox.analyst.v1.AnalystService/RenderChart',
+                request_serializer=memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.RenderChartRequest.SerializeToString,
+                response_deserializer=memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.RenderChartResponse.FromString,
+                _registered_method=True)
         self.ExecuteQuery = channel.unary_stream(
                 '/memorybox.analyst.v1.AnalystService/ExecuteQuery',
                 request_serializer=memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.ExecuteQueryRequest.SerializeToString,
@@ -117,6 +122,16 @@ class AnalystServiceServicer(object):
 
         A question that is not covered is not answered by a guess: it has one event `suggestions` and no rows. The first event comes before the question is
         read. Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`), INVALID_ARGUMENT; DEADLINE_EXCEEDED when a statement takes longer than the call may.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenderChart(self, request, context):
+        """Draws a chart. Safe to retry; reads nothing but the request.
+
+        Fails with INVALID_ARGUMENT (`CHART_NOT_DRAWABLE`: no specification of the kind that Ask sends, or one that reads data from elsewhere, links or
+        holds expressions), RESOURCE_EXHAUSTED (`CHART_TOO_LARGE`: more time, memory or pixels than it may take).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,6 +252,11 @@ def add_AnalystServiceServicer_to_server(servicer, server):
                     request_deserializer=memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.AskRequest.FromString,
                     response_serializer=memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.AskResponse.SerializeToString,
             ),
+            'RenderChart': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderChart,
+                    request_deserializer=memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.RenderChartRequest.FromString,
+                    response_serializer=memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.RenderChartResponse.SerializeToString,
+            ),
             'ExecuteQuery': grpc.unary_stream_rpc_method_handler(
                     servicer.ExecuteQuery,
                     request_deserializer=memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.ExecuteQueryRequest.FromString,
@@ -329,6 +349,33 @@ class AnalystService(object):
             '/memorybox.analyst.v1.AnalystService/Ask',
             memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.AskRequest.SerializeToString,
             memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.AskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderChart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memorybox.analyst.v1.AnalystService/RenderChart',
+            memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.RenderChartRequest.SerializeToString,
+            memorybox_dot_analyst_dot_v1_dot_analyst__service__pb2.RenderChartResponse.FromString,
             options,
             channel_credentials,
             insecure,

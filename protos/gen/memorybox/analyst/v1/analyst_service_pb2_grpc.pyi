@@ -43,6 +43,12 @@ class AnalystServiceStub:
     A question that is not covered is not answered by a guess: it has one event `suggestions` and no rows. The first event comes before the question is
     read. Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`), INVALID_ARGUMENT; DEADLINE_EXCEEDED when a statement takes longer than the call may.
     """
+    RenderChart: _grpc.UnaryUnaryMultiCallable[_analyst_service_pb2.RenderChartRequest, _analyst_service_pb2.RenderChartResponse]
+    """Draws a chart. Safe to retry; reads nothing but the request.
+
+    Fails with INVALID_ARGUMENT (`CHART_NOT_DRAWABLE`: no specification of the kind that Ask sends, or one that reads data from elsewhere, links or
+    holds expressions), RESOURCE_EXHAUSTED (`CHART_TOO_LARGE`: more time, memory or pixels than it may take).
+    """
     ExecuteQuery: _grpc.UnaryStreamMultiCallable[_analyst_service_pb2.ExecuteQueryRequest, _analyst_service_pb2.ExecuteQueryResponse]
     """Runs one reading statement over the base tables of a semantic model. Safe to retry.
 
@@ -114,6 +120,12 @@ class AnalystServiceAsyncStub(AnalystServiceStub):
 
     A question that is not covered is not answered by a guess: it has one event `suggestions` and no rows. The first event comes before the question is
     read. Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`), INVALID_ARGUMENT; DEADLINE_EXCEEDED when a statement takes longer than the call may.
+    """
+    RenderChart: _aio.UnaryUnaryMultiCallable[_analyst_service_pb2.RenderChartRequest, _analyst_service_pb2.RenderChartResponse]  # type: ignore[assignment]
+    """Draws a chart. Safe to retry; reads nothing but the request.
+
+    Fails with INVALID_ARGUMENT (`CHART_NOT_DRAWABLE`: no specification of the kind that Ask sends, or one that reads data from elsewhere, links or
+    holds expressions), RESOURCE_EXHAUSTED (`CHART_TOO_LARGE`: more time, memory or pixels than it may take).
     """
     ExecuteQuery: _aio.UnaryStreamMultiCallable[_analyst_service_pb2.ExecuteQueryRequest, _analyst_service_pb2.ExecuteQueryResponse]  # type: ignore[assignment]
     """Runs one reading statement over the base tables of a semantic model. Safe to retry.
@@ -189,6 +201,18 @@ class AnalystServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A question that is not covered is not answered by a guess: it has one event `suggestions` and no rows. The first event comes before the question is
         read. Fails with NOT_FOUND (`SEMANTIC_MODEL_NOT_FOUND`), INVALID_ARGUMENT; DEADLINE_EXCEEDED when a statement takes longer than the call may.
+        """
+
+    @_abc_1.abstractmethod
+    def RenderChart(
+        self,
+        request: _analyst_service_pb2.RenderChartRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_analyst_service_pb2.RenderChartResponse, _abc.Awaitable[_analyst_service_pb2.RenderChartResponse]]:
+        """Draws a chart. Safe to retry; reads nothing but the request.
+
+        Fails with INVALID_ARGUMENT (`CHART_NOT_DRAWABLE`: no specification of the kind that Ask sends, or one that reads data from elsewhere, links or
+        holds expressions), RESOURCE_EXHAUSTED (`CHART_TOO_LARGE`: more time, memory or pixels than it may take).
         """
 
     @_abc_1.abstractmethod
