@@ -75,6 +75,18 @@ def test_question_is_answered_as_server_sent_events(mesh: Mesh, staff: Path) -> 
     assert dict(answer)["sql"]["sql"]["verifiedQuery"] == ""
 
 
+def test_chart_of_an_answer_comes_back_as_an_image(mesh: Mesh, staff: Path) -> None:
+    spec = dict(events(stream(mesh, "headcount by base")))["chart"]["chart"]["spec"]
+    body = json.dumps({"spec": spec, "format": "PNG"}).encode()
+    headers = {"X-Memorybox-User": "ann", "Content-Type": "application/json"}
+
+    with urlopen(Request(f"{mesh.url}/v1/analyst:renderChart", body, headers), timeout=30) as answer:  # noqa: S310
+        kind, image = answer.headers["Content-Type"], answer.read()
+
+    assert kind == "image/png"
+    assert image.startswith(b"\x89PNG")
+
+
 def test_question_that_is_not_covered_gives_suggestions_and_no_rows(mesh: Mesh, staff: Path) -> None:
     lines = [json.loads(line) for line in stream(mesh, "who will win", "application/x-ndjson").splitlines()]
 
