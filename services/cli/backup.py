@@ -8,9 +8,9 @@ from typing import Any
 
 from services.cli.client import Gateway, open_gateway
 from services.cli.output import print_json, print_table
-from services.memory import offline
 from services.memory.domain.backups import Backup
 from services.memory.settings import Settings
+from services.memory.stores.embedded import offline
 from services.mesh.config import MeshSettings, load
 from services.mesh.errors import MemoryBoxError
 
@@ -33,13 +33,16 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 arguments, made, f"backup {made['backupId']}: {made['memoryCount']} memories, {made['sizeBytes']} bytes"
             )
         case "list":
-            found = [_to_json(backup) for backup in offline.open_backups(mesh, settings).backups()]
+            found = [
+                _to_json(backup)
+                for backup in offline.open_backups(mesh.data_dir, mesh.keys_dir, settings.backup_dir).backups()
+            ]
             if arguments.json:
                 print_json({"backups": found})
             else:
                 print_table(("BACKUP", "MADE", "BYTES", "MEMORIES", "WHOLE"), [_row(backup) for backup in found])
         case _:
-            backups = offline.open_backups(mesh, settings)
+            backups = offline.open_backups(mesh.data_dir, mesh.keys_dir, settings.backup_dir)
             backup_id = arguments.backup or offline.newest(backups).backup_id
             rows, owners = offline.verify(backups, backup_id)
             answer = {"backupId": backup_id, "valid": True, "shreddedRowCount": rows, "shreddedOwnerCount": owners}
@@ -70,7 +73,7 @@ def _tell(told: str, line: str) -> str:
 
 
 def _create(mesh: MeshSettings, settings: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
-    backups = offline.open_backups(mesh, settings, read_only=False)
+    backups = offline.open_backups(mesh.data_dir, mesh.keys_dir, settings.backup_dir, read_only=False)
     if offline.is_in_use(backups):
         return asyncio.run(_create_online(mesh, environ))
     return _to_json(offline.create(backups, settings.backup_keep))

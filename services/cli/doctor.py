@@ -18,8 +18,8 @@ from services.cli.status import DOWN, READY, ask_all
 from services.cli.unknown import slips
 from services.cli.up import built_services
 from services.embedding.settings import EmbeddingSettings
-from services.memory import offline
 from services.memory.settings import Settings
+from services.memory.stores.embedded import offline
 from services.memory.stores.embedded.lock import holder
 from services.mesh.config import BUILT_SERVICES, BadSettings, MeshSettings, load, require_valid
 from services.mesh.errors import MemoryBoxError
@@ -160,7 +160,10 @@ def _database(patient: Patient) -> Iterator[Finding]:
 
 
 def _backups(patient: Patient) -> Iterator[Finding]:
-    every, backups = patient.settings.backup_every, offline.open_backups(patient.mesh, patient.settings)
+    every, backups = (
+        patient.settings.backup_every,
+        offline.open_backups(patient.mesh.data_dir, patient.mesh.keys_dir, patient.settings.backup_dir),
+    )
     found = backups.backups()
     if backups.folders.backups.is_dir():
         yield from _private("backup folder", (backups.folders.backups,), "only you may read it")

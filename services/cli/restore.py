@@ -8,9 +8,9 @@ from typing import Any
 from services.cli.backup import wait_for
 from services.cli.client import open_gateway
 from services.cli.output import print_json
-from services.memory import offline
 from services.memory.domain.backups import Restored
 from services.memory.settings import Settings
+from services.memory.stores.embedded import offline
 from services.mesh.config import MeshSettings, load
 
 LATEST = "latest"
@@ -19,7 +19,7 @@ LATEST = "latest"
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Restore and say what came back."""
     mesh, settings = load(MeshSettings, environ), load(Settings, environ)
-    backups = offline.open_backups(mesh, settings)
+    backups = offline.open_backups(mesh.data_dir, mesh.keys_dir, settings.backup_dir)
     backup_id = offline.newest(backups).backup_id if arguments.backup == LATEST else arguments.backup
     if arguments.aside is not None:
         folder = arguments.aside.absolute()

@@ -168,10 +168,10 @@ def govern(
 def open_vault(mesh: Mesh, store: "EmbeddedMemoryStore", settings: Settings) -> tuple[BackupVault, OwnerKeys]:
     """Open the place of *store*'s backups and the keys that seal them; closed with the process."""
     from services.memory.stores.embedded.backup_folder import BackupFolder, folders_of
-    from services.memory.stores.embedded.keyring import Keyring
+    from services.memory.stores.embedded.keyring import KEYS, Keyring
     from services.memory.stores.embedded.vault import EmbeddedBackupVault
 
-    keyring = Keyring(mesh.settings.keys_dir / "backup")
+    keyring = Keyring(mesh.settings.keys_dir / KEYS)
     folders = folders_of(mesh.settings.data_dir, settings.backup_dir, store.folder)
     vault = EmbeddedBackupVault(BackupFolder(folders, keyring), store, mesh.again.set)
     mesh.stack.callback(vault.close)

@@ -145,6 +145,15 @@ def _code_name(context: "Context") -> str:
     return code.name if isinstance(code, grpc.StatusCode) else "UNKNOWN"
 
 
+def outcome_of(error: BaseException, context: "Context") -> str:
+    """Return the name of the status that a call which *error* ended will have."""
+    if isinstance(error, MemoryBoxError):
+        return error.code
+    if isinstance(error, grpc.aio.AbortError):
+        return _code_name(context)
+    return "CANCELLED" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "INTERNAL"
+
+
 class ErrorInterceptor(AroundInterceptor):
     """Says in gRPC what a domain raised; whatever else escapes becomes INTERNAL with a fixed text."""
 

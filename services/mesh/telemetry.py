@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import prometheus_client
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -162,6 +163,12 @@ def trace_headers() -> dict[str, str]:
     carrier: dict[str, str] = {}
     propagator.inject(carrier)
     return carrier
+
+
+def current_trace_id() -> str:
+    """Return the trace that this call is part of, as 32 hexadecimal digits; '' outside of any."""
+    span = trace.get_current_span().get_span_context()
+    return f"{span.trace_id:032x}" if span.is_valid else ""
 
 
 def remote_context(carrier: Mapping[str, str]) -> Context:

@@ -1,6 +1,5 @@
 """Around every RPC: what was done, by whom, to which model, and how it ended goes to the audit log."""
 
-import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -9,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from opentelemetry import trace
 
 from services.analyst.domain.audit import TOUCHED, Entry, Recorder
 from services.mesh.caller import Caller
-from services.mesh.errors import MemoryBoxError
-from services.mesh.interceptors import caller
+from services.mesh.interceptors import caller, outcome_of
 from services.mesh.server import unbuilt
+from services.mesh.telemetry import current_trace_id
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -51,14 +49,14 @@ class RecordedCalls:
 
     async def refused(self, method: str, who: Caller, code: str) -> None:
         """Record a call that did not get as far as its handler."""
-        entry = Entry(who.user, method.lstrip("/"), code, (), _trace_id(), datetime.now(UTC))
+        entry = Entry(who.user, method.lstrip("/"), code, (), current_trace_id(), datetime.now(UTC))
         await self._recorder.record(entry, durable=False)
 
     def _recorded(self, method: MethodDescriptor, inner: Callable[..., Any]) -> Callable[..., Any]:
         name, durable = f"{method.containing_service.full_name}/{method.name}", method.name in WRITES
 
         async def end(outcome: str, touched: list[str], at: datetime) -> None:
-            entry = Entry(caller().user, name, outcome, tuple(touched), _trace_id(), at)
+            entry = Entry(caller().user, name, outcome, tuple(touched), current_trace_id(), at)
             await self._recorder.record(entry, durable=durable)
 
         async def unary(request: Any, context: "Context") -> Any:
@@ -66,7 +64,7 @@ class RecordedCalls:
             try:
                 answer = await inner(request, context)
             except BaseException as error:
-                await end(_code_of(error, context), touched, at)
+                await end(outcome_of(error, context), touched, at)
                 raise
             await end("OK", touched, at)
             return answer
@@ -78,7 +76,7 @@ class RecordedCalls:
                     async for answer in answers:
                         yield answer
             except BaseException as error:
-                await end(_code_of(error, context), touched, at)
+                await end(outcome_of(error, context), touched, at)
                 raise
             await end("OK", touched, at)
 
@@ -89,17 +87,3 @@ def _begin() -> tuple[list[str], datetime]:
     touched: list[str] = []
     TOUCHED.set(touched)
     return touched, datetime.now(UTC)
-
-
-def _trace_id() -> str:
-    span = trace.get_current_span().get_span_context()
-    return f"{span.trace_id:032x}" if span.is_valid else ""
-
-
-def _code_of(error: BaseException, context: "Context") -> str:
-    if isinstance(error, MemoryBoxError):
-        return error.code
-    if isinstance(error, grpc.aio.AbortError):
-        code = context.code()
-        return code.name if isinstance(code, grpc.StatusCode) else "UNKNOWN"
-    return "CANCELLED" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "INTERNAL"

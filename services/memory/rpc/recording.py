@@ -11,16 +11,15 @@ import grpc
 from google.longrunning import operations_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
-from opentelemetry import trace
 
 from memorybox.memory.v1 import memory_pb2
 from services.memory.domain.audit import ACT, Act, Entry, Touched
 from services.memory.domain.audits import Recorder
 from services.memory.domain.memories import Clock, utc_now
 from services.mesh.caller import Caller
-from services.mesh.errors import MemoryBoxError
-from services.mesh.interceptors import caller
+from services.mesh.interceptors import caller, outcome_of
 from services.mesh.server import unbuilt
+from services.mesh.telemetry import current_trace_id
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -47,7 +46,7 @@ class RecordedCalls:
 
     async def refused(self, method: str, who: Caller, code: str) -> None:
         """Record a call that did not get as far as its handler."""
-        await self._recorder.record(Entry(Act(who.user, method.lstrip("/"), self._clock(), _trace_id()), code))
+        await self._recorder.record(Entry(Act(who.user, method.lstrip("/"), self._clock(), current_trace_id()), code))
 
     def _recorded(self, method: MethodDescriptor, inner: Callable[..., Any]) -> Callable[..., Any]:
         name = f"{method.containing_service.full_name}/{method.name}"
@@ -57,7 +56,7 @@ class RecordedCalls:
             try:
                 answer = await inner(request, context)
             except BaseException as error:
-                await call.end(_code_of(error, context))
+                await call.end(outcome_of(error, context))
                 raise
             call.note(answer)
             await call.end("OK")
@@ -73,7 +72,7 @@ class RecordedCalls:
                         await call.spill(MAX_TOUCHED)
                         yield answer
             except BaseException as error:
-                await call.end(_code_of(error, context))
+                await call.end(outcome_of(error, context))
                 raise
             finally:
                 spilling.cancel()
@@ -82,7 +81,7 @@ class RecordedCalls:
         return stream if inspect.isasyncgenfunction(inner) else unary
 
     def _begin(self, method: str) -> Act:
-        act = Act(caller().user, method, self._clock(), _trace_id())
+        act = Act(caller().user, method, self._clock(), current_trace_id())
         ACT.set(act)
         return act
 
@@ -121,20 +120,6 @@ class _Call:
         touched = (*asked, *self._touched.values())[:MAX_TOUCHED]
         self._touched = {}
         await self._recorder.record(Entry(self._act, outcome, touched))
-
-
-def _trace_id() -> str:
-    span = trace.get_current_span().get_span_context()
-    return f"{span.trace_id:032x}" if span.is_valid else ""
-
-
-def _code_of(error: BaseException, context: "Context") -> str:
-    if isinstance(error, MemoryBoxError):
-        return error.code
-    if isinstance(error, grpc.aio.AbortError):
-        code = context.code()
-        return code.name if isinstance(code, grpc.StatusCode) else "UNKNOWN"
-    return "CANCELLED" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "INTERNAL"
 
 
 def _asked_for(request: Message) -> Iterator[Touched]:

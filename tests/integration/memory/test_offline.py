@@ -9,25 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from services.memory import offline
 from services.memory.domain.backups import BackupDamaged, BackupKeysMissing, BackupNotFound, RestoreFolderExists
 from services.memory.domain.jobs import Meter
-from services.memory.settings import Settings
-from services.memory.stores.embedded import EmbeddedMemoryStore, StoreLocked, swap
+from services.memory.stores.embedded import EmbeddedMemoryStore, StoreLocked, offline, swap
 from services.memory.stores.embedded.backup import dump
 from services.memory.stores.embedded.backup_file import MANIFEST_NAME, ROWS_NAME, BackupWriter, Manifest, Table, signed
 from services.memory.stores.embedded.backup_folder import BackupFolder
 from services.memory.stores.embedded.database import connect, migrate
 from services.memory.stores.embedded.ownership import tables
 from services.memory.stores.embedded.schema import MIGRATIONS
-from services.mesh.config import MeshSettings, load
 from tests.support.memories import ANN, BOB, NOW, creation, fill
 
 
-def backups_in(data: Path) -> BackupFolder:
+def backups_in(data: Path, *, read_only: bool = False) -> BackupFolder:
     """Return the backups of a data folder."""
-    environ = {"MEMORYBOX_DATA_DIR": str(data)}
-    return offline.open_backups(load(MeshSettings, environ), load(Settings, environ), read_only=False)
+    return offline.open_backups(data, data / "keys", read_only=read_only)
 
 
 @pytest.fixture
@@ -163,20 +159,15 @@ async def test_backup_needs_the_keys_that_sealed_it(data: Path, tmp_path: Path) 
     kept = keys.rename(tmp_path / "kept")
 
     with pytest.raises(BackupKeysMissing, match="bring it back"):
-        offline.verify(offline.open_backups(*_settings(data)), backup.backup_id)
+        offline.verify(backups_in(data, read_only=True), backup.backup_id)
     keys.mkdir()
     shutil.copy(kept / "master.key", keys)
     with pytest.raises(BackupKeysMissing, match="not those that sealed this"):
-        offline.restore_in_place(offline.open_backups(*_settings(data)), backup.backup_id)
+        offline.restore_in_place(backups_in(data, read_only=True), backup.backup_id)
     shutil.copy(kept / "owners.keys", keys)
 
-    assert offline.verify(offline.open_backups(*_settings(data)), backup.backup_id) == (0, 0)
+    assert offline.verify(backups_in(data, read_only=True), backup.backup_id) == (0, 0)
     assert await count(data) == 40
-
-
-def _settings(data: Path) -> tuple[MeshSettings, Settings]:
-    environ = {"MEMORYBOX_DATA_DIR": str(data)}
-    return load(MeshSettings, environ), load(Settings, environ)
 
 
 async def test_nothing_is_restored_over_something_or_from_nothing(data: Path, tmp_path: Path) -> None:

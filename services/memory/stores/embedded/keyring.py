@@ -20,6 +20,7 @@ from services.memory.stores.embedded.lock import FolderLock, StoreLocked
 from services.mesh.errors import BackendUnavailable
 from services.mesh.files import sync_folder, write_private
 
+KEYS = "backup"  # the folder, in that of all keys
 MASTER_NAME, OWNERS_NAME = "master.key", "owners.keys"
 # Magic, state, key id, tag of the owner, nonce, wrapped key; padded so that no slot crosses a sector, which disks write whole.
 _SLOT = struct.Struct(">4sB16s32s12s48s15x")

@@ -13,7 +13,6 @@ import orjson
 from services.memory.domain.backups import CREATE, Backup, BackupNotFound, Restored
 from services.memory.domain.ids import new_memory_id
 from services.memory.domain.jobs import Meter
-from services.memory.settings import Settings
 from services.memory.stores.embedded import swap
 from services.memory.stores.embedded.backup import read_back
 from services.memory.stores.embedded.backup_folder import BackupFolder, folders_of, restored_of
@@ -26,12 +25,11 @@ from services.memory.stores.embedded.database import (
     schema_version,
     translated_errors,
 )
-from services.memory.stores.embedded.keyring import Keyring
+from services.memory.stores.embedded.keyring import KEYS, Keyring
 from services.memory.stores.embedded.lock import FolderLock, holder
 from services.memory.stores.embedded.restore import carry_over, owners_being_erased
 from services.memory.stores.embedded.rows import from_us
 from services.memory.stores.embedded.schema import MIGRATIONS
-from services.mesh.config import MeshSettings
 from services.mesh.errors import DataLoss
 
 _GOVERNED = 4  # the schema from which on there are events and operations
@@ -41,10 +39,11 @@ _LAST_BACKUP = "SELECT state, error FROM operations WHERE kind = ? ORDER BY oper
 _log = logging.getLogger(__name__)
 
 
-def open_backups(mesh: MeshSettings, settings: Settings, *, read_only: bool = True) -> BackupFolder:
-    """Return the backups that the settings name; no key is made when *read_only*."""
-    keyring = Keyring(mesh.keys_dir / "backup", read_only=read_only)
-    return BackupFolder(folders_of(mesh.data_dir, settings.backup_dir), keyring)
+def open_backups(
+    data_dir: Path, keys_dir: Path, backup_dir: Path | None = None, *, read_only: bool = True
+) -> BackupFolder:
+    """Return the backups of a data folder; no key is made when *read_only*."""
+    return BackupFolder(folders_of(data_dir, backup_dir), Keyring(keys_dir / KEYS, read_only=read_only))
 
 
 def is_in_use(backups: BackupFolder) -> bool:
