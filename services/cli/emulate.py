@@ -2,9 +2,7 @@
 
 import argparse
 import asyncio
-import contextlib
 import logging
-import signal
 from collections.abc import Mapping
 
 from services.cli.serve import run_to_end
@@ -13,6 +11,7 @@ from services.emulator.protocol.credentials import Credentials
 from services.emulator.server import application, serve
 from services.mesh import logs
 from services.mesh.config import MeshSettings, load
+from services.mesh.lifetime import until_told_to_stop
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +31,5 @@ async def _serve(arguments: argparse.Namespace) -> None:
     )
     runner = await serve(application(account, Credentials(account)), arguments.bind, arguments.port)
     log.info("the Snowflake emulator listens on %s:%d", arguments.bind, arguments.port)
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # loops of some platforms take no handlers
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+    await until_told_to_stop({})
     await runner.cleanup()

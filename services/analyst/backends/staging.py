@@ -106,7 +106,13 @@ def _unpacked(file: Path, max_bytes: int) -> Path:
                 if out.tell() + len(block) > max_bytes:
                     raise FileUnreadable(f"the file unpacks to more than {max_bytes} bytes")
                 out.write(block)
-    except (zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        gzip.BadGzipFile,
+        EOFError,
+        zlib.error,
+        RuntimeError,
+    ) as error:  # the last: locked, or packed strangely
         raise FileUnreadable("the file is packed, but cannot be unpacked") from error
     return target
 

@@ -113,15 +113,20 @@ def _defaults(c: Compiler, table: Table, given: Iterable[Column]) -> dict[str, s
     return {column.physical: assignment.default(c, column) for column in table.columns if column.physical not in held}
 
 
-@statement("UPDATE")
-def update(run: Run) -> Result:
+def _plain(run: Run, kind: type[exp.Expr], name: str) -> exp.Expr:
+    """Return the statement as a tree of *kind*, without the clauses that only other dialects have there."""
     tree = parse(run.text)
-    if not isinstance(tree, exp.Update):
-        raise errors.syntax(1, 0, "UPDATE")
+    if not isinstance(tree, kind):
+        raise errors.syntax(1, 0, name)
     for part in ("returning", "limit", "order", "with_"):
         if tree.args.get(part):
             raise errors.syntax(*position(tree), part.upper())
-    c = new_compiler(run)
+    return tree
+
+
+@statement("UPDATE")
+def update(run: Run) -> Result:
+    tree = _plain(run, exp.Update, "UPDATE")
     table = writable(run.session, table_parts(tree.this), "UPDATE")
     with Change(run.session, table, locking=True) as change:
         c = new_compiler(run)
@@ -177,13 +182,7 @@ def assignments(c: Compiler, table: Table, nodes: list[exp.Expr], scope: Scope) 
 
 @statement("DELETE FROM")
 def delete(run: Run) -> Result:
-    tree = parse(run.text)
-    if not isinstance(tree, exp.Delete):
-        raise errors.syntax(1, 0, "DELETE")
-    for part in ("returning", "limit", "order", "with_"):
-        if tree.args.get(part):
-            raise errors.syntax(*position(tree), part.upper())
-    c = new_compiler(run)
+    tree = _plain(run, exp.Delete, "DELETE")
     table = writable(run.session, table_parts(tree.this), "DELETE")
     with Change(run.session, table, locking=True) as change:
         c = new_compiler(run)
